@@ -1,0 +1,223 @@
+"""All settings, their types and defaults, and how they are found.
+
+An ``MDP_…`` environment variable wins over the environment's TOML file, which wins over the default written here.
+``MDP_ENV`` names the environment. Not here: what a setting is used for.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Exchange
+from mdp.errors import ConfigError
+
+ENVIRONMENTS: tuple[str, ...] = (
+    "local-dev",
+    "local-integration",
+    "central-dev",
+    "integration-test",
+    "staging",
+    "production-paper",
+    "production-live",
+)
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
+"""The checkout this package is run from."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Url = Annotated[str, Field(pattern=r"^(https?|wss?)://[^/\s]+[^\s]*[^/\s]$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExchangeSettings(_Strict):
+    """One exchange: where it is and how hard we may ask.
+
+    Attributes:
+        rest_url: Scheme, host and prefix in front of the exchange's own paths such as ``/api/v3/klines``. None: the
+            simulator of this data directory.
+        ws_url: The same for its WebSocket.
+        archive_url: The same for its bulk files.
+        timeout_s: Seconds until a request without an answer counts as failed.
+        pages_in_flight: Requests of one market that may wait for an answer at the same time.
+        rate_share: Share of the exchange's quota for this address that we may use.
+        settle_s: Seconds after its close until a candle counts as finished.
+        attempts: How often a request is tried before its failure is reported.
+    """
+
+    rest_url: Url | None = None
+    ws_url: Url | None = None
+    archive_url: Url | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10
+    pages_in_flight: Annotated[int, Field(ge=1, le=64)] = 4
+    rate_share: Share = 0.8
+    settle_s: Annotated[float, Field(ge=0, le=600)] = 10
+    attempts: Annotated[int, Field(ge=1, le=10)] = 4
+
+
+class ExchangesSettings(_Strict):
+    """The exchanges by name."""
+
+    binance: ExchangeSettings = ExchangeSettings()
+    bybit: ExchangeSettings = ExchangeSettings()
+    okx: ExchangeSettings = ExchangeSettings()
+    deribit: ExchangeSettings = ExchangeSettings()
+
+    def of(self, exchange: Exchange) -> ExchangeSettings:
+        """Return the settings of one exchange."""
+        found: ExchangeSettings = getattr(self, exchange.value)
+        return found
+
+
+class SimulatorSettings(_Strict):
+    """The exchange simulator.
+
+    Attributes:
+        port: Where ``mdp up`` starts it on 127.0.0.1; another free port is taken when this one is in use.
+        seed: Seed of the generated prices.
+    """
+
+    port: Port = 8790
+    seed: int = 20170801
+
+
+class DagsterSettings(_Strict):
+    """Dagster's own processes.
+
+    Attributes:
+        port: Of its web page; another free port is taken when this one is in use.
+    """
+
+    port: Port = 3000
+
+
+class DvolSettings(_Strict):
+    """The volatility index.
+
+    Attributes:
+        max_age_minutes: How old the last closed hour may be before a minute has no value.
+    """
+
+    max_age_minutes: Annotated[int, Field(ge=60, le=1440)] = 120
+
+
+class BigQuerySettings(_Strict):
+    """The central store.
+
+    Attributes:
+        project: Google Cloud project; required when ``store`` is ``bigquery``.
+        dataset: Dataset of the tables.
+        location: Region of the dataset.
+    """
+
+    project: str | None = None
+    dataset: str = "market_data"
+    location: str = "EU"
+
+
+class Settings(BaseSettings):
+    """Everything that differs between machines and environments.
+
+    Attributes:
+        env: Name of the environment.
+        data_dir: Where everything generated goes: lake, Dagster's storage, state of running services.
+        store: ``duckdb``: the local lake with DuckDB as its SQL. ``bigquery``: the central store.
+        simulated: Whether an exchange without a ``rest_url`` of its own means the simulator.
+        markets: What is collected, spelled ``binance:BTC-USDT``.
+        workers: Processes that work at the same time in a backfill.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MDP_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    env: Literal[
+        "local-dev",
+        "local-integration",
+        "central-dev",
+        "integration-test",
+        "staging",
+        "production-paper",
+        "production-live",
+    ] = "local-dev"
+    data_dir: Path = PROJECT_ROOT / "data"
+    store: Literal["duckdb", "bigquery"] = "duckdb"
+    simulated: bool = False
+    markets: tuple[str, ...] = tuple(str(market) for market in SPOT_MARKETS + VOLATILITY_MARKETS)
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    exchanges: ExchangesSettings = ExchangesSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+    dagster: DagsterSettings = DagsterSettings()
+    dvol: DvolSettings = DvolSettings()
+    bigquery: BigQuerySettings = BigQuerySettings()
+
+    @property
+    def lake_dir(self) -> Path:
+        """Where the local lake is."""
+        return self.data_dir / "lake"
+
+    @property
+    def dagster_dir(self) -> Path:
+        """Where Dagster keeps its runs, events and logs."""
+        return self.data_dir / "dagster"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where running services say where they listen."""
+        return self.data_dir / "run"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment variables over the environment's TOML file over the defaults."""
+        toml = TomlConfigSettingsSource(settings_cls, environment_file(environment_name()))
+        return init_settings, env_settings, toml
+
+
+def environment_name() -> str:
+    """Return the environment that ``MDP_ENV`` names, ``local-dev`` when it is not set.
+
+    Raises:
+        ConfigError: a name we do not know; the message lists those we do.
+    """
+    name = os.environ.get("MDP_ENV", "local-dev")
+    if name not in ENVIRONMENTS:
+        raise ConfigError("MDP_ENV", got=name, expected=f"one of {', '.join(ENVIRONMENTS)}")
+    return name
+
+
+def environment_file(name: str) -> Path:
+    """Return the TOML file of an environment."""
+    return Path(__file__).parent / "environments" / f"{name}.toml"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the process's environment variables and the environment's file.
+
+    Args:
+        overrides: Values that win over both, by field name; for tests and embedding.
+
+    Raises:
+        ConfigError: names the first setting that is wrong, what it was and what is expected.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "MDP_" + "__".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(name, got=first.get("input"), expected=first["msg"]) from error
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})

@@ -1,0 +1,159 @@
+"""The schemas of all tables of candles, and what a frame must look like to be one of them.
+
+Not here: whether a row is a good candle (``rules``), where tables are kept (``storage``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import polars as pl
+
+from mdp.errors import SchemaMismatch
+
+TIME = pl.Datetime("us", "UTC")
+
+_KEY: dict[str, pl.DataType] = {"exchange": pl.String(), "symbol": pl.String(), "timeframe": pl.String()}
+_PRICES: dict[str, pl.DataType] = {name: pl.Float64() for name in ("open", "high", "low", "close")}
+_AMOUNTS: dict[str, pl.DataType] = {"volume": pl.Float64(), "quote_volume": pl.Float64(), "trades": pl.Int64()}
+
+CANDLE_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "open_time": TIME,
+        **_PRICES,
+        **_AMOUNTS,
+        "minutes": pl.Int32(),
+        "source": pl.String(),
+        "ingested_at": TIME,
+    }
+)
+"""An accepted candle. Key: exchange, symbol (``BTC-USDT``), timeframe, open_time; sorted by open_time, unique.
+
+``quote_volume`` and ``trades`` are null where the exchange does not give them. ``minutes`` is how many minutes the
+candle holds (1 at 1m). ``source`` is ``rest``, ``archive`` or ``stream`` at 1m and ``resampled`` above.
+"""
+
+RAW_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "window_start": TIME,
+        "open_time": TIME,
+        **_PRICES,
+        **_AMOUNTS,
+        "closed": pl.Boolean(),
+        "source": pl.String(),
+        "fetched_at": TIME,
+    }
+)
+"""A candle as the exchange answered it, unjudged. ``window_start`` is the UTC day it was asked for.
+
+``closed`` is whether the exchange had finished the candle when it answered: its own flag, or its clock.
+A volatility index has null ``volume``, ``quote_volume`` and ``trades``.
+"""
+
+REJECTED_SCHEMA = pl.Schema({**RAW_SCHEMA, "failed_rules": pl.List(pl.String())})
+"""A raw row that broke at least one rule, with the names of all rules it broke."""
+
+DVOL_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "open_time": TIME,
+        "dvol": pl.Float64(),
+        "hour_open_time": TIME,
+        "age_minutes": pl.Int32(),
+        "source": pl.String(),
+        "ingested_at": TIME,
+    }
+)
+"""DVOL by the minute, percent: the close of the last hour that was closed at ``open_time``, and its age."""
+
+GAP_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "start": TIME,
+        "end": TIME,
+        "slots": pl.Int64(),
+        "cause": pl.String(),
+        "source": pl.String(),
+        "seen_at": TIME,
+    }
+)
+"""A maximal run of slots without a candle inside one judged day: ``[start, end)``, and why."""
+
+REVISION_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "open_time": TIME,
+        **{f"old_{name}": dtype for name, dtype in {**_PRICES, **_AMOUNTS, "source": pl.String()}.items()},
+        **{f"new_{name}": dtype for name, dtype in {**_PRICES, **_AMOUNTS, "source": pl.String()}.items()},
+        "revised_at": TIME,
+    }
+)
+"""A stored candle for which the exchange later gave other values; all ``new_`` null where it no longer gives it."""
+
+FETCH_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "window_start": TIME,
+        "window_end": TIME,
+        "rows": pl.Int64(),
+        "requests": pl.Int64(),
+        "source": pl.String(),
+        "fetched_at": TIME,
+    }
+)
+"""One asked day of one market: evidence that it was asked, when, and how many rows came."""
+
+VALUE_COLUMNS: tuple[str, ...] = (*_PRICES, *_AMOUNTS)
+"""What a candle says, as opposed to which candle it is and where it came from."""
+
+
+def require_schema(frame: pl.DataFrame, schema: pl.Schema, table: str) -> None:
+    """Refuse a frame whose columns, order or types differ from ``schema``.
+
+    Raises:
+        SchemaMismatch: lists every missing, unexpected and differently typed column.
+    """
+    found, wanted = frame.schema, schema
+    if list(found.items()) == list(wanted.items()):
+        return
+    differences = [f"{name}: missing, expected {dtype}" for name, dtype in wanted.items() if name not in found]
+    differences += [f"{name}: not expected" for name in found if name not in wanted]
+    differences += [
+        f"{name}: expected {dtype}, got {found[name]}"
+        for name, dtype in wanted.items()
+        if name in found and found[name] != dtype
+    ]
+    raise SchemaMismatch(table, differences or [f"columns in another order: {', '.join(found)}"])
+
+
+def empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return a frame of ``schema`` without rows."""
+    return pl.DataFrame(schema=pl.Schema(schema))
+
+
+_NOT_CONTENT = ("ingested_at", "fetched_at", "seen_at", "revised_at")
+
+
+def digest(frame: pl.DataFrame) -> str:
+    """Return the SHA-256 of what a frame says, whatever day it was collected on.
+
+    Two frames with the same rows in the same order have the same digest on every machine and library version; the
+    columns that say when a row was collected do not count.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    sha = hashlib.sha256()
+    for column in frame.drop(_NOT_CONTENT, strict=False):
+        sha.update(f"{column.name}|{column.dtype}|{len(column)}|".encode())
+        nulls = column.is_null()
+        sha.update(nulls.cast(pl.UInt8).to_numpy().tobytes())
+        if column.dtype in (pl.String, pl.List(pl.String)):
+            text = column.list.join(",") if column.dtype == pl.List(pl.String) else column
+            sha.update("\x1f".join(text.fill_null("").to_list()).encode())
+        else:
+            sha.update(column.to_physical().fill_null(0).to_numpy().tobytes())
+    return sha.hexdigest()
