@@ -34,7 +34,9 @@ class Interval:
             if moment.tzinfo is None or moment.utcoffset() != timedelta(0):
                 raise ValueError(f"{name}: expected a UTC time, got {moment!r}")
         if self.end < self.start:
-            raise ValueError(f"end: expected a time at or after start {self.start.isoformat()}, got {self.end.isoformat()}")
+            raise ValueError(
+                f"end: expected a time at or after start {self.start.isoformat()}, got {self.end.isoformat()}"
+            )
 
     @classmethod
     def of_day(cls, day: date) -> Interval:
@@ -154,7 +156,9 @@ def parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(f"expected a date such as 2024-12-30 or a time such as 2024-12-30T08:15Z, got {text!r}") from None
+        raise ValueError(
+            f"expected a date such as 2024-12-30 or a time such as 2024-12-30T08:15Z, got {text!r}"
+        ) from None
     is_date = len(text.strip()) <= len("2024-12-30")
     if moment.tzinfo is None and not is_date:
         raise ValueError(f"expected a time with its offset, such as {text.strip()}Z, got {text!r}")
