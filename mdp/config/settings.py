@@ -7,13 +7,20 @@ An ``MDP_…`` environment variable wins over the environment's TOML file, which
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
-from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Exchange
+from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Exchange, Market
 from mdp.errors import ConfigError
 
 ENVIRONMENTS: tuple[str, ...] = (
@@ -163,6 +170,18 @@ class Settings(BaseSettings):
     dvol: DvolSettings = DvolSettings()
     bigquery: BigQuerySettings = BigQuerySettings()
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _refuse_empty(cls, value: object) -> object:
+        if value == "":  # pathlib reads it as the current directory, whatever that happens to be
+            raise ValueError("a directory")
+        return value
+
+    @field_validator("markets")
+    @classmethod
+    def _parse_markets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Market.parse(text)) for text in value)
+
     @property
     def lake_dir(self) -> Path:
         """Where the local lake is."""
@@ -188,7 +207,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment variables over the environment's TOML file over the defaults."""
-        toml = TomlConfigSettingsSource(settings_cls, environment_file(environment_name()))
+        name = _require_environment(init_settings().get("env", environment_name()))
+        toml = TomlConfigSettingsSource(settings_cls, environment_file(name))
         return init_settings, env_settings, toml
 
 
@@ -198,8 +218,11 @@ def environment_name() -> str:
     Raises:
         ConfigError: a name we do not know; the message lists those we do.
     """
-    name = os.environ.get("MDP_ENV", "local-dev")
-    if name not in ENVIRONMENTS:
+    return _require_environment(os.environ.get("MDP_ENV", "local-dev"))
+
+
+def _require_environment(name: object) -> str:
+    if not (isinstance(name, str) and name in ENVIRONMENTS):
         raise ConfigError("MDP_ENV", got=name, expected=f"one of {', '.join(ENVIRONMENTS)}")
     return name
 
@@ -218,10 +241,32 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         ConfigError: names the first setting that is wrong, what it was and what is expected.
     """
+    _refuse_unknown_variables()
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
         name = "MDP_" + "__".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(name, got=first.get("input"), expected=first["msg"]) from error
+        raise ConfigError(name, got=first.get("input"), expected=_expected(first["type"], first["msg"])) from error
+    except SettingsError as error:
+        # the only trace of the variable in this error is its message: field "markets" from source …
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"MDP_{field[1]}".upper() if field else "MDP_…"
+        raise ConfigError(name, got=os.environ.get(name), expected='JSON, such as ["…"] or {"…": …}') from error
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would otherwise be ignored, and the default used in silence."""
+    known = [f"MDP_{field.upper()}" for field in Settings.model_fields]
+    for name in os.environ:
+        if name.upper().startswith("MDP_") and name.upper().split("__")[0] not in known:
+            raise ConfigError(name, got=name, expected=f"a name that begins with one of {', '.join(known)}")
+
+
+def _expected(kind: str, message: str) -> str:
+    """What pydantic says of a wrong value, so that it reads well after the word "expected"."""
+    if kind == "extra_forbidden":
+        return "the name of a setting"
+    said = message.removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
+    return said.split(", got ")[0]

@@ -151,9 +151,14 @@ def digest(frame: pl.DataFrame) -> str:
         sha.update(f"{column.name}|{column.dtype}|{len(column)}|".encode())
         nulls = column.is_null()
         sha.update(nulls.cast(pl.UInt8).to_numpy().tobytes())
-        if column.dtype in (pl.String, pl.List(pl.String)):
-            text = column.list.join(",") if column.dtype == pl.List(pl.String) else column
-            sha.update("\x1f".join(text.fill_null("").to_list()).encode())
+        if column.dtype == pl.List(pl.String):
+            lengths = column.list.len().fill_null(0)
+            sha.update(lengths.cast(pl.Int64).to_numpy().tobytes())
+            column = column.filter(lengths > 0).explode()
+        if column.dtype == pl.String:
+            text = column.fill_null("")
+            sha.update(text.str.len_bytes().cast(pl.Int64).to_numpy().tobytes())
+            sha.update("".join(text.to_list()).encode())
         else:
             sha.update(column.to_physical().fill_null(0).to_numpy().tobytes())
     return sha.hexdigest()

@@ -5,6 +5,7 @@ Not here: what lies inside a range (``gaps``, ``candles``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -12,6 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from mdp.domain.timeframe import Timeframe
 
 DAY = timedelta(days=1)
+
+_DATE = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,6 +36,8 @@ class Interval:
         for name, moment in (("start", self.start), ("end", self.end)):
             if moment.tzinfo is None or moment.utcoffset() != timedelta(0):
                 raise ValueError(f"{name}: expected a UTC time, got {moment!r}")
+            # a zone that is at UTC now, as London in winter, would leave it when time is added
+            object.__setattr__(self, name, moment.astimezone(UTC))
         if self.end < self.start:
             raise ValueError(
                 f"end: expected a time at or after start {self.start.isoformat()}, got {self.end.isoformat()}"
@@ -153,13 +158,14 @@ def parse_time(text: str) -> datetime:
         >>> parse_time("2024-12-30T02:00+02:00").isoformat()
         '2024-12-30T00:00:00+00:00'
     """
+    text = text.strip()
     try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        in_utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(
             f"expected a date such as 2024-12-30 or a time such as 2024-12-30T08:15Z, got {text!r}"
         ) from None
-    is_date = len(text.strip()) <= len("2024-12-30")
-    if moment.tzinfo is None and not is_date:
-        raise ValueError(f"expected a time with its offset, such as {text.strip()}Z, got {text!r}")
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.tzinfo is None and _DATE.fullmatch(text) is None:
+        raise ValueError(f"expected a time with its offset, such as {text}Z, got {text!r}")
+    return in_utc

@@ -7,7 +7,6 @@ received``, always. Not here: what to do with either half (``pipeline``), whethe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
@@ -106,15 +105,14 @@ def _split(judged: pl.DataFrame, is_good: pl.Expr) -> Judged:
     )
 
 
-def to_candles(accepted: pl.DataFrame, timeframe: Timeframe, *, ingested_at: datetime) -> pl.DataFrame:
-    """Turn accepted raw rows into candles.
+def to_candles(accepted: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+    """Turn accepted raw rows into candles; when a row was fetched is when it was ingested.
 
     Shape:
         ``RAW_SCHEMA`` in, ``CANDLE_SCHEMA`` out, same rows in the same order.
     """
     return accepted.with_columns(
-        pl.lit(timeframe.minutes, dtype=pl.Int32).alias("minutes"),
-        pl.lit(ingested_at, dtype=CANDLE_SCHEMA["ingested_at"]).alias("ingested_at"),
+        pl.lit(timeframe.minutes, dtype=pl.Int32).alias("minutes"), pl.col("fetched_at").alias("ingested_at")
     ).select(CANDLE_SCHEMA.names())
 
 

@@ -1,0 +1,87 @@
+"""Processes that a command starts: their environment, their end, and that they never outlive it.
+
+Not here: what they do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import IO
+
+from mdp.config.settings import PROJECT_ROOT, Settings
+
+PR_SET_PDEATHSIG = 1
+
+
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables with which any of Dagster's own commands finds this project."""
+    return {
+        "DAGSTER_HOME": str(PROJECT_ROOT),
+        "MDP_DAGSTER_DIR": str(settings.dagster_dir),
+        "MDP_DATA_DIR": str(settings.data_dir),
+        "MDP_ENV": settings.env,
+    }
+
+
+def start(
+    command: Sequence[str],
+    *,
+    environment: dict[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, so that a Ctrl-C on the terminal reaches only us, and we end it.
+
+    On Linux the kernel interrupts it should we die without having done so.
+    """
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **(environment or {})},
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=cwd,
+        start_new_session=True,
+        preexec_fn=_interrupt_when_parent_dies if sys.platform == "linux" else None,
+    )
+
+
+def stop(process: subprocess.Popen[bytes], *, patience_s: float = 20) -> None:
+    """Interrupt a process that :func:`start` started; kill what is left of its session when patience ends."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port(preferred: int) -> int:
+    """Return ``preferred`` when nothing listens there on 127.0.0.1, otherwise a free port."""
+    for port in (preferred, 0):
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            bound: int = probe.getsockname()[1]
+            return bound
+    raise OSError("no free port on 127.0.0.1")
+
+
+def _interrupt_when_parent_dies() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)

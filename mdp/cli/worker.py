@@ -1,0 +1,63 @@
+"""A worker of ``mdp backfill``: executes Dagster runs one after the other, as its parent orders.
+
+Each line on stdin is an order, each line on stdout a message, both JSON. Not here: what to order (``backfill``).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import msgspec
+
+from mdp.config.settings import load_settings
+from mdp.definitions import defs
+from mdp.defs.launching import fail_orphans, launch_range, owned
+from mdp.domain.market import Market
+
+
+class Order(msgspec.Struct, frozen=True):
+    """Run the job of a market over some days, both included."""
+
+    run_id: str
+    market: str
+    first: str
+    last: str
+
+
+def _say(**message: Any) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Work until stdin ends."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = load_settings()
+    definitions = defs()
+    locks = settings.run_dir / "runs"
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    with dg.DagsterInstance.get() as instance:
+        fail_orphans(instance, locks)
+        _say(kind="ready")
+        for line in sys.stdin.buffer:
+            order = msgspec.json.decode(line, type=Order)
+            with owned(order.run_id, locks):
+                outcome = launch_range(
+                    definitions,
+                    instance,
+                    market=Market.parse(order.market),
+                    first=date.fromisoformat(order.first),
+                    last=date.fromisoformat(order.last),
+                    run_id=order.run_id,
+                    on_materialized=lambda asset, partition: _say(kind="durable", asset=asset, partition=partition),
+                )
+            _say(kind="ended", run_id=order.run_id, succeeded=outcome.succeeded, error=outcome.error)
+
+
+if __name__ == "__main__":
+    main()

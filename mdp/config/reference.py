@@ -1,0 +1,84 @@
+"""The committed facts of ``data/reference``: when markets were listed, when exchanges were down.
+
+Not here: what follows from a fact (``domain.gaps``).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from mdp.config.settings import PROJECT_ROOT
+from mdp.domain.interval import Interval, parse_time
+from mdp.domain.market import Exchange, Market
+from mdp.errors import ConfigError
+
+REFERENCE_DIR = PROJECT_ROOT / "data" / "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A stretch in which an exchange had no candles; ``symbol_key`` is empty when every symbol was hit."""
+
+    exchange: Exchange
+    symbol_key: str
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What is known about the outside world.
+
+    Attributes:
+        listings: First candle of each market whose beginning is established.
+        outages: Known outages, any order.
+    """
+
+    listings: dict[Market, datetime]
+    outages: tuple[Outage, ...]
+
+    def listed_at(self, market: Market) -> datetime | None:
+        """Return the first open time a market ever had; None when it is not established."""
+        return self.listings.get(market)
+
+    def outages_of(self, market: Market) -> list[Interval]:
+        """Return the known outages that hit a market."""
+        return [
+            outage.interval
+            for outage in self.outages
+            if outage.exchange == market.exchange and outage.symbol_key in ("", market.symbol_key)
+        ]
+
+
+@cache
+def load_reference(folder: Path = REFERENCE_DIR) -> Reference:
+    """Read the reference facts.
+
+    Raises:
+        ConfigError: a file is missing, or a row of it cannot be understood; the message names file and line.
+    """
+    listings = {
+        Market.parse(row["market"]): parse_time(row["first_open_time"])
+        for row in _rows(folder / "markets.csv")
+        if row["first_open_time"]
+    }
+    outages = tuple(
+        Outage(Exchange(row["exchange"]), row["symbol"], Interval(parse_time(row["start"]), parse_time(row["end"])))
+        for row in _rows(folder / "known_outages.csv")
+    )
+    return Reference(listings, outages)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    if not path.is_file():
+        raise ConfigError(str(path), got="no such file", expected="the reference file of the project")
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                yield row
+            except (ValueError, KeyError) as error:
+                raise ConfigError(f"{path}, line {number}", got=row, expected=str(error)) from error

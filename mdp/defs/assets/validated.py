@@ -1,0 +1,58 @@
+"""The validated layer: every row obeys every rule, every missing minute is a gap with a cause.
+
+Not here: judging (``pipeline.judge``).
+"""
+
+import dagster as dg
+
+from mdp.config.reference import Reference
+from mdp.config.settings import Settings
+from mdp.defs.io_managers import Batches, Stored, streamed
+from mdp.defs.metadata import column_schema
+from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS
+from mdp.domain.candles import CANDLE_SCHEMA, DVOL_SCHEMA
+from mdp.pipeline.judge import judge_candles, judge_dvol
+from mdp.ports import Clock
+
+_COMMON = {
+    "group_name": "validated",
+    "owners": ["team:market-data"],
+    "backfill_policy": dg.BackfillPolicy.single_run(),
+}
+
+
+@dg.asset(
+    partitions_def=MARKET_DAYS,
+    kinds={"python", "polars", "deltalake"},
+    metadata={"dagster/column_schema": column_schema(CANDLE_SCHEMA), "dagster/table_name": "ohlcv_1m"},
+    **_COMMON,
+)
+def ohlcv(
+    raw_ohlcv: Stored, reference: dg.ResourceParam[Reference], clock: dg.ResourceParam[Clock]
+) -> dg.Output[Batches]:
+    """One row per market and minute that obeys every rule (table `ohlcv` at 1m, view `ohlcv_1m`).
+
+    Rows that break one are kept in `rejected_ohlcv` with its name, missing minutes in `gaps` with their cause,
+    changed candles in `revisions`. Nothing is filled in.
+    """
+    return streamed(judge_candles(raw_ohlcv.parts, raw_ohlcv.store, reference, clock))
+
+
+@dg.asset(
+    partitions_def=CURRENCY_DAYS,
+    kinds={"python", "polars", "deltalake"},
+    metadata={"dagster/column_schema": column_schema(DVOL_SCHEMA), "dagster/table_name": "dvol"},
+    **_COMMON,
+)
+def dvol(
+    raw_dvol: Stored,
+    reference: dg.ResourceParam[Reference],
+    clock: dg.ResourceParam[Clock],
+    settings: dg.ResourceParam[Settings],
+) -> dg.Output[Batches]:
+    """One row per index and minute: the close of the last hour that was closed by then, and its age.
+
+    Absent where that hour is older than the set limit.
+    """
+    limit = settings.dvol.max_age_minutes
+    return streamed(judge_dvol(raw_dvol.parts, raw_dvol.store, reference, clock, max_age_minutes=limit))

@@ -1,0 +1,84 @@
+"""The jobs people and schedules launch, and the daily schedules.
+
+Not here: what a job does (the assets).
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, key_of
+from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+candles_job = dg.define_asset_job(
+    "candles_job",
+    selection=dg.AssetSelection.assets("raw_ohlcv", "ohlcv", "ohlcv_resampled").without_checks()
+    | dg.AssetSelection.checks(
+        *(dg.AssetCheckKey(dg.AssetKey(asset), "integrity") for asset in ("raw_ohlcv", "ohlcv", "ohlcv_resampled"))
+    ),
+    partitions_def=MARKET_DAYS,
+    description="Collect, judge and resample the candles of some days of some markets.",
+)
+
+dvol_job = dg.define_asset_job(
+    "dvol_job",
+    selection=dg.AssetSelection.assets("raw_dvol", "dvol"),
+    partitions_def=CURRENCY_DAYS,
+    description="Collect and judge the volatility index of some days of some currencies.",
+)
+
+agreement_job = dg.define_asset_job(
+    "agreement_job",
+    selection=dg.AssetSelection.checks(
+        dg.AssetCheckKey(dg.AssetKey("ohlcv"), "is_fresh"),
+        dg.AssetCheckKey(dg.AssetKey("ohlcv"), "exchanges_agree"),
+        dg.AssetCheckKey(dg.AssetKey("ohlcv_resampled"), "matches_native_timeframe"),
+    ),
+    description="Compare what is stored with the clock, with the other exchanges and with the exchange's own candles.",
+)
+
+
+def yesterday(scheduled_at: datetime) -> str:
+    """Return the last day that was complete at a time."""
+    return (scheduled_at.astimezone(UTC) - timedelta(days=1)).date().isoformat()
+
+
+@dg.schedule(
+    job=candles_job,
+    cron_schedule="10 0 * * *",
+    execution_timezone="UTC",
+)
+def daily_candles(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every night at 00:10 UTC: yesterday's candles of all markets, in one run."""
+    day = datetime.fromisoformat(yesterday(context.scheduled_execution_time)).date()
+    return dg.RunRequest(
+        run_key=day.isoformat(),
+        tags={RANGE_START: key_of(SPOT_MARKETS[0], day), RANGE_END: key_of(SPOT_MARKETS[-1], day)},
+    )
+
+
+@dg.schedule(
+    job=dvol_job,
+    cron_schedule="15 0 * * *",
+    execution_timezone="UTC",
+)
+def daily_dvol(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every night at 00:15 UTC: yesterday's volatility index, in one run."""
+    day = datetime.fromisoformat(yesterday(context.scheduled_execution_time)).date()
+    return dg.RunRequest(
+        run_key=day.isoformat(),
+        tags={RANGE_START: key_of(VOLATILITY_MARKETS[0], day), RANGE_END: key_of(VOLATILITY_MARKETS[-1], day)},
+    )
+
+
+@dg.schedule(
+    job=agreement_job,
+    cron_schedule="40 0 * * *",
+    execution_timezone="UTC",
+)
+def daily_agreement(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every night at 00:40 UTC: is what is stored fresh, and do the exchanges agree with it?"""
+    return dg.RunRequest(run_key=yesterday(context.scheduled_execution_time))

@@ -1,0 +1,77 @@
+"""The metadata people read: the closed list of keys, and how reports become it.
+
+Not here: what is counted (``pipeline.batches.DayReport``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from mdp.pipeline.batches import DayReport
+
+_COMMENTS = {
+    "exchange": "Where the data comes from, spelled as CCXT spells it",
+    "symbol": "What is traded, BASE-QUOTE",
+    "timeframe": "Length of the candle",
+    "open_time": "First instant of the candle, UTC: its key",
+    "window_start": "UTC day that was asked for",
+    "window_end": "End of the UTC day that was asked for, exclusive",
+    "volume": "Traded amount in the base coin",
+    "quote_volume": "Traded amount in the quote coin; null where the exchange does not give it",
+    "trades": "Number of trades; null where the exchange does not give it",
+    "minutes": "How many minutes the candle holds",
+    "source": "rest, archive, stream or resampled",
+    "ingested_at": "When it was received, UTC",
+    "fetched_at": "When it was received, UTC",
+    "closed": "Whether the exchange had finished the candle when it answered",
+    "dvol": "Close of the last closed hour of the index, percent",
+    "hour_open_time": "The hour the value comes from",
+    "age_minutes": "Minutes since that hour closed",
+}
+
+
+def column_schema(schema: pl.Schema) -> dg.TableSchema:
+    """Describe a table's columns for Dagster's catalog."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, type=str(dtype), description=_COMMENTS.get(name)) for name, dtype in schema.items()
+        ]
+    )
+
+
+def day_metadata(report: DayReport) -> dict[str, Any]:
+    """Return the metadata of one materialized partition."""
+    metadata: dict[str, Any] = {"dagster/partition_row_count": report.rows, "digest": report.digest}
+    if report.first_open_time and report.last_open_time:
+        metadata["first_open_time"] = dg.MetadataValue.timestamp(report.first_open_time)
+        metadata["last_open_time"] = dg.MetadataValue.timestamp(report.last_open_time)
+    if report.requests is not None:
+        metadata |= {"requests": report.requests, "source": "rest"}
+    if report.revised is not None:
+        metadata |= {
+            "gap_count": sum(report.gaps.values()),
+            "rejected": sum(report.rejected.values()),
+            "revised": report.revised,
+        }
+    if report.gaps:
+        metadata["gaps"] = counts_table(("cause", "slots"), report.gaps)
+    if report.rejected:
+        metadata["rejected_by_rule"] = counts_table(("rule", "rows"), report.rejected)
+    return metadata
+
+
+def counts_table(columns: tuple[str, str], counts: Mapping[str, int]) -> dg.TableMetadataValue:
+    """Return counts as a table, one row for each name."""
+    return records_table(columns, counts.items())
+
+
+def records_table(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> dg.TableMetadataValue:
+    """Return rows as a table that the UI shows."""
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in columns]),
+    )

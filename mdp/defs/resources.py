@@ -1,0 +1,88 @@
+"""The resources, by environment: store, I/O manager, sources, SQL, clock, reference facts.
+
+Shells that hold configuration and give plain objects of the edges. Not here: what the objects do.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import PrivateAttr
+
+from mdp.config.reference import load_reference
+from mdp.config.services import exchange_settings
+from mdp.config.settings import Settings, load_settings
+from mdp.defs.io_managers import CandleIOManager
+from mdp.domain.market import Exchange
+from mdp.exchanges import open_source
+from mdp.pipeline.collect import OpenSource
+from mdp.ports import CandleSource, Clock
+from mdp.storage import open_store
+from mdp.storage.delta import DeltaStore
+from mdp.storage.sql import create_views
+
+
+class LakeSql(DuckDBResource):
+    """DuckDB over the lake: each connection is in memory and opens with one view for each table."""
+
+    database: str = ":memory:"
+    _store: DeltaStore | None = PrivateAttr(default=None)
+
+    def over(self, store: DeltaStore) -> "LakeSql":
+        """Return the resource for one lake."""
+        self._store = store
+        return self
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection with the views; it is closed whatever happens, which the base class does not promise."""
+        if self._store is None:
+            raise RuntimeError("LakeSql.over(store) must be called first")
+        with closing(duckdb.connect(self.database)) as connection:
+            create_views(connection, self._store)
+            yield connection
+
+
+def utc_now() -> datetime:
+    """The clock of production: the machine's."""
+    return datetime.now(UTC)
+
+
+def source_opener(settings: Settings, clock: Clock) -> OpenSource:
+    """Return what opens the source of an exchange where the settings say it is."""
+
+    def open_(exchange: Exchange) -> CandleSource:
+        return open_source(exchange, exchange_settings(settings, exchange), clock=clock)
+
+    return open_
+
+
+def platform_resources(settings: Settings) -> dict[str, Any]:
+    """Return every resource the definitions need, by key; the same keys in every environment.
+
+    Nothing is opened here: a store or an address that is missing fails the run that needs it, not the loading of the
+    definitions. A test or an embedding program replaces a value by an object of its own.
+    """
+    return {
+        "store": dg.ResourceDefinition(lambda _: open_store(settings), description=f"The store: {settings.store}"),
+        "io_manager": dg.IOManagerDefinition(
+            lambda context: CandleIOManager(context.resources.store), required_resource_keys={"store"}
+        ),
+        "duckdb": dg.ResourceDefinition(
+            lambda context: LakeSql().over(context.resources.store), required_resource_keys={"store"}
+        ),
+        "sources": dg.ResourceDefinition(lambda _: source_opener(settings, utc_now)),
+        "clock": dg.ResourceDefinition.hardcoded_resource(utc_now, "The machine's clock, in UTC"),
+        "reference": dg.ResourceDefinition(lambda _: load_reference(), description="Listings and known outages"),
+        "settings": dg.ResourceDefinition.hardcoded_resource(settings, "The settings of the environment"),
+    }
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """The resources of the environment that ``MDP_ENV`` names."""
+    return dg.Definitions(resources=platform_resources(load_settings()))

@@ -1,0 +1,129 @@
+"""The unit of work: some days of one market in one month, what is written for them, and what to report.
+
+Not here: how a batch is made (``collect``, ``judge``, ``resampling``), how it is stored (``storage``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import polars as pl
+
+from mdp.domain.candles import digest
+from mdp.domain.interval import DAY, Interval
+from mdp.domain.market import Market
+from mdp.domain.timeframe import Timeframe
+from mdp.ports import CandleStore, Slice, Table
+
+
+@dataclass(frozen=True, slots=True)
+class DayReport:
+    """What became of one market on one day; the fields are those of the metadata people read.
+
+    Attributes:
+        rows: Rows stored for the day.
+        first_open_time: Of the stored rows; None without rows.
+        last_open_time: The same for the last.
+        digest: Of the stored rows (``domain.candles.digest``).
+        requests: Requests answered by the exchange for the batch the day was part of.
+        gaps: Missing slots by cause.
+        rejected: Rejected rows by rule.
+        revised: Stored candles that were replaced by other values.
+    """
+
+    rows: int
+    first_open_time: datetime | None
+    last_open_time: datetime | None
+    digest: str
+    requests: int | None = None
+    gaps: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    revised: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The new content of one slice of one table."""
+
+    table: Table
+    part: Slice
+    rows: pl.DataFrame
+    appends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is to be written for some days of one market, in this order, and the report of each day."""
+
+    part: Slice
+    writes: tuple[Write, ...]
+    days: dict[date, DayReport]
+
+
+def parts_of(days: Iterable[tuple[Market, date]], timeframe: Timeframe = Timeframe.M1) -> list[Slice]:
+    """Group market days into the fewest slices of consecutive days of one market inside one calendar month.
+
+    Args:
+        days: Any order, repetitions allowed.
+        timeframe: Written into each slice.
+
+    Returns:
+        Slices ordered by market, then time; together they hold exactly the given days.
+    """
+    grouped: list[Slice] = []
+    for market, day in sorted(set(days)):
+        window = Interval.of_day(day)
+        last = grouped[-1] if grouped else None
+        if last and last.market == market and last.window.end == window.start and day.day != 1:
+            grouped[-1] = Slice(market, (timeframe,), Interval(last.window.start, window.end))
+        else:
+            grouped.append(Slice(market, (timeframe,), window))
+    return grouped
+
+
+def days_of(part: Slice) -> Iterator[tuple[date, Interval]]:
+    """Yield each UTC day of a slice and its window."""
+    for window in part.window.days():
+        yield window.start.date(), window
+
+
+def rows_by_day(frame: pl.DataFrame, time_column: str, part: Slice) -> Iterator[tuple[date, pl.DataFrame]]:
+    """Yield each day of a slice with its rows of ``frame``, which is sorted by ``time_column``."""
+    for day, window in days_of(part):
+        yield day, frame.filter(pl.col(time_column).is_between(window.start, window.end, closed="left"))
+
+
+def report_rows(rows: pl.DataFrame) -> DayReport:
+    """Report what every table has: number, first and last open time, digest."""
+    return DayReport(
+        rows=len(rows),
+        first_open_time=rows["open_time"].min() if len(rows) else None,  # type: ignore[arg-type]
+        last_open_time=rows["open_time"].max() if len(rows) else None,  # type: ignore[arg-type]
+        digest=digest(rows),
+    )
+
+
+def keep(store: CandleStore, batch: Batch) -> None:
+    """Write a batch, table by table, the table that others are derived from last.
+
+    Killed between two tables, the slice is only written in part; written again, it is as if nothing had happened.
+    A slice whose content would not change is left alone.
+    """
+    for write in batch.writes:
+        if write.appends:
+            if len(write.rows):
+                store.append(write.table, write.rows)
+        elif _content(write.table, store.read(write.table, write.part)) != _content(write.table, write.rows):
+            store.replace(write.table, write.part, write.rows)
+
+
+def _content(table: Table, rows: pl.DataFrame) -> str:
+    return digest(rows.sort("timeframe", *table.sort_by, maintain_order=True))
+
+
+def floor_to_day(column: str, window: Interval) -> pl.Expr:
+    """Return the start of the day of ``window`` that a row belongs to; rows outside go to the nearest day."""
+    last_day = window.end - DAY
+    return pl.col(column).dt.truncate("1d").clip(window.start, max(window.start, last_day))

@@ -1,0 +1,188 @@
+"""Judge what was collected: raw rows in, candles, rejected rows, gaps and revisions out.
+
+Not here: the rules themselves (``domain.rules``), longer timeframes (``resampling``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import date, datetime
+
+import polars as pl
+
+from mdp.config.reference import Reference
+from mdp.domain import dvol
+from mdp.domain.candles import GAP_SCHEMA
+from mdp.domain.gaps import explain, find_gaps
+from mdp.domain.revisions import find_revisions
+from mdp.domain.rules import Asked, count_failures, split_by_rules, to_candles
+from mdp.domain.timeframe import Timeframe
+from mdp.errors import SliceMissing
+from mdp.pipeline.batches import Batch, DayReport, Write, days_of, report_rows, rows_by_day
+from mdp.ports import (
+    DVOL,
+    FETCHES,
+    GAPS,
+    OHLCV,
+    RAW_DVOL,
+    RAW_OHLCV,
+    REJECTED_OHLCV,
+    REVISIONS,
+    CandleStore,
+    Clock,
+    Slice,
+    Table,
+)
+
+
+def judge_candles(parts: Iterable[Slice], store: CandleStore, reference: Reference, clock: Clock) -> Iterator[Batch]:
+    """Judge the raw minutes of each slice.
+
+    Args:
+        parts: Whole UTC days of spot markets at 1m, all of them collected.
+        store: Where the raw rows are, and the candles of an earlier time, to which the new ones are compared.
+        reference: Listings and outages, which explain gaps.
+        clock: Stamps gaps and revisions.
+
+    Yields:
+        One batch for each slice; present slots and gaps tile each of its days.
+
+    Raises:
+        SliceMissing: a day was never collected.
+    """
+    for part in parts:
+        raw = _read_collected(store, RAW_OHLCV, part)
+        judged = split_by_rules(raw, Asked(part.window, Timeframe.M1))
+        candles = to_candles(judged.accepted, Timeframe.M1)
+        listed_at = reference.listed_at(part.market)
+        gaps = _gaps(part, candles, Timeframe.M1, listed_at, reference, clock)
+        revisions = find_revisions(store.read(OHLCV, part), candles, revised_at=clock())
+        yield Batch(
+            part=part,
+            writes=(
+                Write(REJECTED_OHLCV, part, judged.rejected),
+                Write(GAPS, part, gaps),
+                Write(REVISIONS, part, _not_yet_recorded(store, part, revisions), appends=True),
+                Write(OHLCV, part, candles),
+            ),
+            days=_reports(part, candles, judged.rejected, gaps, revisions),
+        )
+
+
+def judge_dvol(
+    parts: Iterable[Slice], store: CandleStore, reference: Reference, clock: Clock, *, max_age_minutes: int
+) -> Iterator[Batch]:
+    """Judge the raw hours of each slice of a volatility index and make its minutes.
+
+    Args:
+        parts: Whole UTC days of volatility indices at 1h, all of them collected.
+        store: Where the raw hours are.
+        reference: Listings and outages, which explain gaps.
+        clock: Stamps gaps and revisions.
+        max_age_minutes: A minute this long after the last closed hour has no value.
+
+    Yields:
+        One batch for each slice.
+
+    Raises:
+        SliceMissing: a day was never collected.
+    """
+    for part in parts:
+        raw = _read_collected(store, RAW_DVOL, part)
+        hours, rejected, minutes = [], [], []
+        for day, window in days_of(part):
+            mine = raw.filter(pl.col("window_start") == window.start)
+            judged = split_by_rules(mine, Asked(dvol.hours_needed(window, max_age_minutes), dvol.HOUR))
+            rejected.append(judged.rejected)
+            hours.append(judged.accepted.filter(pl.col("open_time").dt.date() == day))
+            minutes.append(dvol.minutes_from_hours(judged.accepted, window, max_age_minutes=max_age_minutes))
+        values, by_minute = pl.concat(minutes), Slice(part.market, (Timeframe.M1,), part.window)
+        first_hour = reference.listed_at(part.market)
+        first_value = first_hour and first_hour + dvol.HOUR.duration
+        gaps = pl.concat(
+            [
+                _gaps(part, pl.concat(hours), dvol.HOUR, first_hour, reference, clock),
+                _gaps(part, values, Timeframe.M1, first_value, reference, clock),
+            ]
+        )
+        revisions = dvol.find_revisions(store.read(DVOL, by_minute), values, revised_at=clock())
+        yield Batch(
+            part=part,
+            writes=(
+                Write(REJECTED_OHLCV, part, pl.concat(rejected)),
+                Write(GAPS, Slice(part.market, (Timeframe.M1, dvol.HOUR), part.window), gaps),
+                Write(REVISIONS, part, _not_yet_recorded(store, part, revisions), appends=True),
+                Write(DVOL, by_minute, values),
+            ),
+            days=_reports(part, values, pl.concat(rejected), gaps, revisions),
+        )
+
+
+def _read_collected(store: CandleStore, table: Table, part: Slice) -> pl.DataFrame:
+    """Read raw rows; a day that nobody ever asked for is an error, a day without rows is not."""
+    asked = set(store.read(FETCHES, part, columns=["window_start"])["window_start"].to_list())
+    missing = [str(day) for day, window in days_of(part) if window.start not in asked]
+    if missing:
+        raise SliceMissing(
+            f"{part.market}: {table.name} was never collected for {', '.join(missing)}; materialize it first"
+        )
+    return store.read(table, part)
+
+
+def _gaps(
+    part: Slice,
+    rows: pl.DataFrame,
+    timeframe: Timeframe,
+    listed_at: datetime | None,
+    reference: Reference,
+    clock: Clock,
+) -> pl.DataFrame:
+    """Find the missing slots of each day at one timeframe, with their causes, as rows of ``GAP_SCHEMA``."""
+    market, outages = part.market, reference.outages_of(part.market)
+    found = [
+        gap
+        for day in part.window.days()
+        for gap in explain(find_gaps(rows["open_time"], timeframe, day), listed_at=listed_at, outages=outages)
+    ]
+    return pl.DataFrame(
+        [
+            (market.exchange.value, market.symbol_key, timeframe.value, gap.interval.start, gap.interval.end,
+             gap.interval.slots(timeframe), gap.cause.value, "rest", clock())
+            for gap in found
+        ],
+        schema=GAP_SCHEMA,
+        orient="row",
+    )  # fmt: skip
+
+
+def _not_yet_recorded(store: CandleStore, part: Slice, revisions: pl.DataFrame) -> pl.DataFrame:
+    """Leave out revisions that were recorded by a run that died before it stored the new candles."""
+    if revisions.is_empty():
+        return revisions
+    same = [name for name in revisions.columns if name != "revised_at"]
+    return revisions.join(store.read(REVISIONS, part), on=same, how="anti", nulls_equal=True)
+
+
+def _reports(
+    part: Slice, rows: pl.DataFrame, rejected: pl.DataFrame, gaps: pl.DataFrame, revisions: pl.DataFrame
+) -> dict[date, DayReport]:
+    gaps_by_day = dict(rows_by_day(gaps, "start", part))
+    rejected_by_day = dict(rows_by_day(rejected, "window_start", part))
+    revised_by_day = dict(rows_by_day(revisions, "open_time", part))
+    return {
+        day: replace(
+            report_rows(found),
+            gaps=dict(
+                gaps_by_day[day]
+                .filter(timeframe="1m")
+                .group_by("cause")
+                .agg(pl.col("slots").sum())
+                .sort("cause")
+                .iter_rows()
+            ),
+            rejected=count_failures(rejected_by_day[day]),
+            revised=len(revised_by_day[day]),
+        )
+        for day, found in rows_by_day(rows, "open_time", part)
+    }
