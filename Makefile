@@ -1,0 +1,62 @@
+# Every task of the project. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test test-slow test-all check fmt golden lock lineage clean
+
+help:  ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Everything below depends on this stamp: a changed lock or pyproject installs again, otherwise it costs nothing.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, found " + sys.version)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (once; one to three minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(INSTALLED)
+
+install: $(INSTALLED)  ## Create .venv and install the locked versions
+
+up: $(INSTALLED)  ## Start simulator and Dagster, collect two recorded weeks; Ctrl-C stops it all
+	@exec $(BIN)/mdp up
+
+test: $(INSTALLED)  ## Run the fast tests (under a minute)
+	$(PYTEST) -n 2 --dist loadfile -m "not slow and not browser" mdp_tests
+
+test-all: test check test-slow  ## Everything: fast tests, checks, slow tests
+
+test-slow: $(INSTALLED)  ## Run the tests with real processes and a browser (minutes)
+	$(PYTEST) -m "slow and not browser" mdp_tests
+	@command -v chromium >/dev/null || $(MAKE) --no-print-directory chromium
+	$(PYTEST) -m browser mdp_tests
+
+check: $(INSTALLED)  ## Format, lint, types, Dagster's own checks of the definitions
+	$(BIN)/ruff format --check mdp mdp_tests
+	$(BIN)/ruff check mdp mdp_tests
+	$(BIN)/mypy
+	eval "$$($(BIN)/mdp env)" && $(BIN)/dg check defs && $(BIN)/dagster definitions validate -w workspace.yaml
+
+fmt: $(INSTALLED)  ## Format the code, mend what ruff can mend
+	$(BIN)/ruff format mdp mdp_tests
+	$(BIN)/ruff check --fix mdp mdp_tests
+
+golden: $(INSTALLED)  ## Write the asset-graph snapshot anew; then read the diff
+	MDP_WRITE_SNAPSHOT=1 $(PYTEST) mdp_tests/defs/test_graph_snapshot.py
+
+lock: $(INSTALLED)  ## Resolve the dependencies anew into requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --extra dev pyproject.toml --output-file requirements.lock
+
+.PHONY: chromium
+chromium:
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
+
+clean:  ## Delete .venv and caches; the data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache mdp.egg-info

@@ -1,0 +1,5 @@
+"""``python -m mdp.cli``: the same as ``mdp``."""
+
+from mdp.cli.app import main
+
+main()
