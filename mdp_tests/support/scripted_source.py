@@ -1,0 +1,73 @@
+"""A source of candles behind the port that gives what it is told, and remembers what it was asked.
+
+Not here: the wire of an exchange (``scripted_exchange``, ``mdp.simulator``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+import polars as pl
+
+from mdp.domain.candles import RAW_SCHEMA
+from mdp.domain.interval import Interval
+from mdp.domain.market import Exchange, Market
+from mdp.domain.timeframe import Timeframe
+from mdp.ports import Fetched
+from mdp_tests.support.builders import NOW
+
+Asked = tuple[Market, Timeframe, Interval]
+
+
+@dataclass
+class ScriptedExchanges:
+    """Opens sources whose every candle is made by ``price``; ``edit`` may change an answer, or raise.
+
+    ``listed_at`` is when the first candle of every market opens.
+    """
+
+    price: Callable[[Market, datetime], float] = lambda market, moment: 100.0 + moment.minute
+    edit: Callable[[Asked, pl.DataFrame], pl.DataFrame] = lambda asked, rows: rows
+    listed_at: datetime | None = None
+    asked: list[Asked] = field(default_factory=list)
+    opened: list[Exchange] = field(default_factory=list)
+    closed: list[Exchange] = field(default_factory=list)
+
+    def __call__(self, exchange: Exchange) -> ScriptedSource:
+        self.opened.append(exchange)
+        return ScriptedSource(exchange, self)
+
+
+@dataclass
+class ScriptedSource:
+    exchange: Exchange
+    script: ScriptedExchanges
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.script.closed.append(self.exchange)
+
+    async def fetch(self, market: Market, timeframe: Timeframe, window: Interval) -> Fetched:
+        self.script.asked.append((market, timeframe, window))
+        rows = self._rows(market, timeframe, window)
+        return Fetched(self.script.edit((market, timeframe, window), rows), requests=2)
+
+    def _rows(self, market: Market, timeframe: Timeframe, window: Interval) -> pl.DataFrame:
+        start = max(window.start, self.script.listed_at or window.start)
+        times = [part.start for part in Interval(min(start, window.end), window.end).split(timeframe.duration)]
+        prices = [self.script.price(market, moment) for moment in times]
+        amounts = (None, None, None) if market.is_volatility_index else (1.0, 100.0, 7)
+        made = {
+            "exchange": market.exchange.value, "symbol": market.symbol_key, "timeframe": timeframe.value,
+            "open_time": times, "open": prices, "high": [price + 1 for price in prices],
+            "low": [price - 1 for price in prices], "close": prices, "volume": amounts[0],
+            "quote_volume": amounts[1], "trades": amounts[2], "closed": True, "source": "rest", "fetched_at": NOW,
+        }  # fmt: skip
+        schema = {name: dtype for name, dtype in RAW_SCHEMA.items() if name != "window_start"}
+        columns = {name: made[name] if isinstance(made[name], list) else [made[name]] * len(times) for name in schema}
+        return pl.DataFrame(columns, schema=schema)
