@@ -47,7 +47,7 @@ fmt: $(INSTALLED)  ## Format the code, mend what ruff can mend
 	$(BIN)/ruff check --fix mdp mdp_tests
 
 golden: $(INSTALLED)  ## Write the asset-graph snapshot anew; then read the diff
-	MDP_WRITE_SNAPSHOT=1 $(PYTEST) mdp_tests/defs/test_graph_snapshot.py
+	WRITE_SNAPSHOT=1 $(PYTEST) mdp_tests/defs/test_graph_snapshot.py
 
 lock: $(INSTALLED)  ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, key_of
+from mdp.defs.partitions import key_of
 from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS
 
 RANGE_START = "dagster/asset_partition_range_start"
@@ -19,14 +19,12 @@ candles_job = dg.define_asset_job(
     | dg.AssetSelection.checks(
         *(dg.AssetCheckKey(dg.AssetKey(asset), "integrity") for asset in ("raw_ohlcv", "ohlcv", "ohlcv_resampled"))
     ),
-    partitions_def=MARKET_DAYS,
     description="Collect, judge and resample the candles of some days of some markets.",
 )
 
 dvol_job = dg.define_asset_job(
     "dvol_job",
     selection=dg.AssetSelection.assets("raw_dvol", "dvol"),
-    partitions_def=CURRENCY_DAYS,
     description="Collect and judge the volatility index of some days of some currencies.",
 )
 

@@ -15,7 +15,7 @@ from pydantic import PrivateAttr
 
 from mdp.config.reference import load_reference
 from mdp.config.services import exchange_settings
-from mdp.config.settings import Settings, load_settings
+from mdp.config.settings import Settings
 from mdp.defs.io_managers import CandleIOManager
 from mdp.domain.market import Exchange
 from mdp.exchanges import open_source
@@ -80,9 +80,3 @@ def platform_resources(settings: Settings) -> dict[str, Any]:
         "reference": dg.ResourceDefinition(lambda _: load_reference(), description="Listings and known outages"),
         "settings": dg.ResourceDefinition.hardcoded_resource(settings, "The settings of the environment"),
     }
-
-
-@dg.definitions
-def resources() -> dg.Definitions:
-    """The resources of the environment that ``MDP_ENV`` names."""
-    return dg.Definitions(resources=platform_resources(load_settings()))

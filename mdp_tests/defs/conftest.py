@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mdp.config.reference import Reference
+from mdp.config.settings import load_settings
+from mdp.definitions import build, defs
+from mdp.defs.io_managers import CandleIOManager
+from mdp.defs.jobs import RANGE_END, RANGE_START
+from mdp.storage.memory import MemoryStore
+from mdp_tests.support.builders import NOW
+from mdp_tests.support.scripted_source import ScriptedExchanges
+
+
+@pytest.fixture(scope="session")
+def definitions() -> dg.Definitions:
+    return defs()
+
+
+@dataclass
+class Platform:
+    """The real definitions on an instance in memory, over a store in memory and scripted exchanges."""
+
+    instance: dg.DagsterInstance
+    store: MemoryStore = field(default_factory=MemoryStore)
+    exchanges: ScriptedExchanges = field(default_factory=ScriptedExchanges)
+    reference: Reference = field(default_factory=lambda: Reference({}, ()))
+
+    def run(self, start: str, end: str | None = None, *, job: str = "candles_job", selection: Any = None) -> Any:
+        """Run a job over one partition, or over the range from ``start`` to ``end``."""
+        resources = {
+            "settings": load_settings(),
+            "store": self.store,
+            "io_manager": CandleIOManager(self.store),
+            "sources": self.exchanges,
+            "clock": lambda: NOW,
+            "reference": self.reference,
+            "duckdb": None,
+        }
+        return (
+            build(resources)
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=self.instance,
+                partition_key=None if end else start,
+                tags={RANGE_START: start, RANGE_END: end} if end else {},
+                raise_on_error=False,
+                asset_selection=selection,
+            )
+        )
+
+    def materialized(self, asset: str) -> list[str]:
+        """The partitions of an asset in the order of their materialization events, one entry an event."""
+        records = self.instance.fetch_materializations(dg.AssetKey(asset), limit=10_000, ascending=True).records
+        return [record.partition_key for record in records]
+
+    def metadata(self, asset: str, partition: str) -> dict[str, Any]:
+        """The metadata of the latest materialization of a partition, as plain values."""
+        records = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition]), limit=1
+        ).records
+        return {key: value.value for key, value in records[0].asset_materialization.metadata.items()}
+
+
+@pytest.fixture
+def platform():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Platform(instance)
