@@ -23,7 +23,7 @@ from mdp.cli.output import print_table
 from mdp.cli.workers import Durable, Ended, Work, run_workers
 from mdp.config.settings import Settings, load_settings
 from mdp.domain.gaps import Cause, Coverage
-from mdp.domain.interval import DAY, Interval, format_time
+from mdp.domain.interval import DAY, Interval, format_time, merge
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ConfigError
@@ -107,9 +107,11 @@ def _shortfalls(store: CandleStore, market: Market, window: Interval) -> Iterato
     )
     for row in gaps.iter_rows(named=True):
         yield Shortfall(market, Interval(row["start"], row["end"]), row["slots"], row["cause"])
-    for day, found in coverage_by_day(store, market, window).items():
-        if unfetched := found.missing.get(Cause.UNFETCHED, 0):
-            yield Shortfall(market, Interval.of_day(day), unfetched, Cause.UNFETCHED.value)
+    days = coverage_by_day(store, market, window).items()
+    unfetched = {day: found.missing[Cause.UNFETCHED] for day, found in days if found.missing.get(Cause.UNFETCHED)}
+    for stretch in merge(Interval.of_day(day) for day in unfetched):
+        minutes = sum(unfetched[part.start.date()] for part in stretch.days())
+        yield Shortfall(market, stretch, minutes, Cause.UNFETCHED.value)
 
 
 def _require_writable(settings: Settings) -> None:

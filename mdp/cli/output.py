@@ -14,6 +14,7 @@ from typing import IO
 import msgspec
 import polars as pl
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from mdp.domain.candles import TIME
@@ -110,6 +111,8 @@ def _write_table(rows: pl.DataFrame, output: Path | None) -> None:
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:
-    """Print a table in full width, whether or not the terminal is that wide."""
+    """Print a table in the width it needs: a terminal that is narrower wraps the line, and no number is cut."""
     console = Console(file=file or sys.stdout)
-    console.print(table, soft_wrap=True, crop=False, width=max(console.width, 400) if not console.is_terminal else None)
+    needed = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)

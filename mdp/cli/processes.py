@@ -25,7 +25,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     """Return the variables with which any of Dagster's own commands finds this project."""
     return {
         "DAGSTER_HOME": str(PROJECT_ROOT),
-        "MDP_DAGSTER_DIR": str(settings.dagster_dir),
+        "DAGSTER_STORAGE_DIR": str(settings.dagster_dir),
         "MDP_DATA_DIR": str(settings.data_dir),
         "MDP_ENV": settings.env,
     }

@@ -6,10 +6,11 @@ Each line on stdin is an order, each line on stdout a message, both JSON. Not he
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from datetime import date
-from typing import Any
+from typing import IO, Any
 
 import dagster as dg
 import msgspec
@@ -29,13 +30,21 @@ class Order(msgspec.Struct, frozen=True):
     last: str
 
 
-def _say(**message: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-    sys.stdout.flush()
+def _private_channel() -> IO[bytes]:
+    """Take stdout for the messages alone: whatever a library prints goes to stderr, which is the log."""
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return channel
 
 
 def main() -> None:
     """Work until stdin ends."""
+    channel = _private_channel()
+
+    def say(**message: Any) -> None:
+        channel.write(msgspec.json.encode(message) + b"\n")
+        channel.flush()
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = load_settings()
     definitions = defs()
@@ -43,7 +52,7 @@ def main() -> None:
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with dg.DagsterInstance.get() as instance:
         fail_orphans(instance, locks)
-        _say(kind="ready")
+        say(kind="ready")
         for line in sys.stdin.buffer:
             order = msgspec.json.decode(line, type=Order)
             with owned(order.run_id, locks):
@@ -54,9 +63,9 @@ def main() -> None:
                     first=date.fromisoformat(order.first),
                     last=date.fromisoformat(order.last),
                     run_id=order.run_id,
-                    on_materialized=lambda asset, partition: _say(kind="durable", asset=asset, partition=partition),
+                    on_materialized=lambda asset, partition: say(kind="durable", asset=asset, partition=partition),
                 )
-            _say(kind="ended", run_id=order.run_id, succeeded=outcome.succeeded, error=outcome.error)
+            say(kind="ended", run_id=order.run_id, succeeded=outcome.succeeded, error=outcome.error)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def run_workers(settings: Settings, work: Sequence[Work]) -> Iterator[Durable | 
             if message is None:
                 alive.discard(number)
                 if worker.work is not None:
-                    yield Ended(worker.work, f"its process died; see {worker.log}")
+                    yield Ended(worker.work, f"its process died: {_last_line(worker.log)}")
                     worker.work = None
                 continue
             if message["kind"] == "durable" and worker.work is not None:
@@ -85,7 +85,7 @@ def run_workers(settings: Settings, work: Sequence[Work]) -> Iterator[Durable | 
             worker.work = waiting.popleft() if waiting else None
             _order(worker)
         for left in waiting:
-            yield Ended(left, "no worker was left to run it")
+            yield Ended(left, f"no worker was left to run it: {_last_line(workers[0].log)}")
     finally:
         for worker in workers:
             stop(worker.process)
@@ -106,6 +106,11 @@ def _start(settings: Settings, number: int, messages: queue.Queue[tuple[int, dic
     listener = threading.Thread(target=_listen, args=(number, process.stdout, messages), daemon=True)
     listener.start()
     return _Worker(process, process.stdin, log)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'without a word'} ({log})"
 
 
 def _listen(number: int, output: IO[bytes], messages: queue.Queue[tuple[int, dict[str, object] | None]]) -> None:

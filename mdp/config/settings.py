@@ -172,10 +172,13 @@ class Settings(BaseSettings):
 
     @field_validator("data_dir", mode="before")
     @classmethod
-    def _refuse_empty(cls, value: object) -> object:
+    def _expand(cls, value: object) -> object:
         if value == "":  # pathlib reads it as the current directory, whatever that happens to be
             raise ValueError("a directory")
-        return value
+        try:
+            return Path(value).expanduser() if isinstance(value, str) else value
+        except RuntimeError as error:
+            raise ValueError("a directory; whose home is this?") from error
 
     @field_validator("markets")
     @classmethod

@@ -47,7 +47,7 @@ def launch_range(
     def listen(entry: EventLogEntry) -> None:
         event = entry.dagster_event
         if event and event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key and event.partition:
-            on_materialized(event.asset_key.to_user_string(), event.partition)
+            on_materialized(event.asset_key.to_user_string(), str(event.partition))
 
     instance.add_event_listener(run_id, listen)
     result = job.execute_in_process(

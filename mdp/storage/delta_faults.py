@@ -1,0 +1,100 @@
+"""What can be wrong with a Delta log, and how its library says so.
+
+The library reads some broken logs without complaint: a commit file that was emptied or cut at the end of a line counts
+as a commit of fewer changes. Therefore each commit of ours says how many lines it has.
+Not here: damaged data files (``parquet``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from mdp.domain.candles import require_schema
+from mdp.errors import SchemaMismatch, StorageError, StoreCorrupt
+from mdp.ports import Table
+from mdp.storage.layout import PARTITION_COLUMNS
+from mdp.storage.parquet import one_line, os_reason
+
+DELTA_FAILURES = (DeltaError, OSError, ValueError, pl.exceptions.PanicException)
+"""What the library raises when it cannot do its work. A panic is not an ``Exception``."""
+
+LINES_KEY = "mdp.lines"
+"""Where a commit of ours says how many lines its file has."""
+
+_RECENT_COMMITS = 100
+"""How many of the last commits are looked at when a table is opened: what is older is in a checkpoint."""
+
+_OS_ERROR = re.compile(r"os error (\d+)|code: (\d+), kind")
+
+
+def delta_reason(error: BaseException) -> str:
+    """Return why the library failed, in one line: the operating system's reason where it gives one."""
+    if isinstance(error, OSError) and error.errno:
+        return os_reason(error)
+    found = _OS_ERROR.search(str(error))
+    return os.strerror(int(found[1] or found[2])) if found else one_line(error)
+
+
+def require_absent(directory: Path, error: Exception) -> None:
+    """Make sure that a table the library does not find was never there.
+
+    Raises:
+        StoreCorrupt: there are data or parts of a log.
+        StorageError: the directory cannot be looked at.
+    """
+    try:
+        found = sorted(path.name for path in directory.glob("*=*")) or _commits(directory / "_delta_log")
+        if not found:
+            list(directory.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as reason:
+        raise StorageError(f"{directory}: cannot be read: {os_reason(reason)}") from reason
+    if found:
+        raise StoreCorrupt(
+            f"{directory / '_delta_log'}: the log of {found[0]} is missing: {one_line(error)}"
+        ) from error
+
+
+def _commits(log_dir: Path) -> list[str]:
+    return sorted(path.name for path in log_dir.glob("*.json"))
+
+
+def require_form(directory: Path, table: Table, delta: DeltaTable) -> None:
+    """Make sure that a table has the columns and partitions that we read and write.
+
+    Raises:
+        StorageError: lists what is different.
+    """
+    found = pl.Schema(delta.schema().to_arrow()).to_frame()
+    try:
+        require_schema(found, pl.Schema({**table.schema, "period": pl.String()}), table.name)
+    except SchemaMismatch as error:
+        raise StorageError(f"{directory}: is of another form: {error}") from error
+    partitions = tuple(delta.metadata().partition_columns)
+    if partitions != PARTITION_COLUMNS:
+        raise StorageError(f"{directory}: expected partitions by {PARTITION_COLUMNS}, got {partitions}")
+
+
+def require_whole_commits(log_dir: Path, first: int, last: int) -> None:
+    """Make sure that the commits ``first`` to ``last`` have all their lines; at most the last hundred are looked at.
+
+    Raises:
+        StoreCorrupt: names the file.
+    """
+    for version in range(max(first, last - _RECENT_COMMITS), last + 1):
+        path = log_dir / f"{version:020d}.json"
+        try:
+            lines = path.read_bytes().splitlines()
+        except FileNotFoundError:
+            continue  # cleaned up after a checkpoint
+        expected = json.loads(lines[0]).get("commitInfo", {}).get(LINES_KEY, len(lines)) if lines else 1
+        if len(lines) != expected:
+            raise StoreCorrupt(f"{path}: expected {expected} lines, found {len(lines)}")

@@ -1,0 +1,1 @@
+"""What a port promises, tried on every implementation of it."""

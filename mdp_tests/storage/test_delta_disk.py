@@ -1,0 +1,112 @@
+"""Disks that do not take what is written: a clear error that names the path and the reason, and a table as it was."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from polars.testing import assert_frame_equal
+
+from mdp.errors import StorageError, StoreCorrupt
+from mdp.ports import OHLCV
+from mdp.storage import DeltaStore
+from mdp_tests.contracts.rows import part, rows_at
+
+YEAR = part("2024-01-01", "2025-01-01")
+MONTHS = [f"2024-{month:02d}-05" for month in range(1, 13)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DeltaStore:
+    return DeltaStore(tmp_path / "lake")
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """Let this process write no longer file: the system refuses it in the middle, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def data_files(store: DeltaStore) -> set[Path]:
+    return set(store.lake_dir.rglob("exchange=*/**/*.parquet"))
+
+
+def assert_not_written(error: StorageError, *words: str) -> None:
+    assert not isinstance(error, StoreCorrupt)
+    assert "\n" not in str(error)
+    for word in words:
+        assert word in str(error)
+
+
+def test_a_lake_that_is_a_file_cannot_be_read_or_written(tmp_path, store):
+    (tmp_path / "lake").write_text("a file")
+    for action in (lambda: store.read(OHLCV, YEAR), lambda: store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))):
+        with pytest.raises(StorageError) as caught:
+            action()
+        assert_not_written(caught.value, str(tmp_path / "lake" / "ohlcv"), "Not a directory")
+
+
+def test_a_lake_below_a_place_where_nothing_can_be_made_names_it():
+    store = DeltaStore(Path("/proc/mdp-lake"))
+    with pytest.raises(StorageError) as caught:
+        store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    assert_not_written(caught.value, "/proc/mdp-lake/ohlcv: cannot be created: No such file or directory")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_permission_names_it(tmp_path, store):
+    store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS[:1]))
+    for directory in (store.directory(OHLCV) / "_delta_log", store.directory(OHLCV)):
+        directory.chmod(0o555)
+        try:
+            with pytest.raises(StorageError) as caught:
+                store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+        finally:
+            directory.chmod(0o755)
+        assert_not_written(caught.value, "Permission denied")
+    assert store.read(OHLCV, YEAR).height == 1
+
+
+def test_no_room_for_the_data_leaves_the_table_and_no_file(store):
+    old = rows_at(OHLCV, MONTHS[:2])
+    store.replace(OHLCV, YEAR, old)
+    before = data_files(store)
+    with files_of_at_most(2_000), pytest.raises(StorageError) as caught:
+        store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    assert_not_written(caught.value, str(store.directory(OHLCV)), ".parquet: cannot be written: File too large")
+    with files_of_at_most(2_000), pytest.raises(StorageError, match="File too large"):
+        store.append(OHLCV, rows_at(OHLCV, MONTHS))
+    assert data_files(store) == before
+    assert_frame_equal(DeltaStore(store.lake_dir).read(OHLCV, YEAR), old)
+
+
+def test_no_room_for_the_commit_leaves_the_table_and_no_file(store):
+    old = rows_at(OHLCV, MONTHS[:2])
+    store.replace(OHLCV, YEAR, old)
+    before = data_files(store)
+    largest = 5_000  # one file of one row fits; the commit, which names twelve of them, does not
+    with files_of_at_most(largest), pytest.raises(StorageError) as caught:
+        store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    assert_not_written(caught.value, f"{store.directory(OHLCV)}: cannot be written: File too large")
+    assert data_files(store) == before
+    for reader in (store, DeltaStore(store.lake_dir)):
+        assert_frame_equal(reader.read(OHLCV, YEAR), old)
+    store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    assert store.read(OHLCV, YEAR).height == 12
+
+
+def test_no_room_for_the_table_leaves_an_empty_one(store):
+    with files_of_at_most(100), pytest.raises(StorageError, match="cannot be created: File too large"):
+        store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    assert store.read(OHLCV, YEAR).is_empty()
+    store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    assert store.read(OHLCV, YEAR).height == 12
