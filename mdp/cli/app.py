@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from mdp.errors import ConfigError, InputError, MdpError
 
@@ -20,11 +21,17 @@ app = typer.Typer(
     name="mdp",
     help="Crypto candles you can trust: collect, judge, resample, store and read them. Times are UTC, ranges are "
     "half-open: --end is not included.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback(invoke_without_command=True)
+def help_when_alone(context: typer.Context) -> None:
+    """Print the help when no command is given."""
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
 
 
 class Format(StrEnum):
@@ -140,7 +147,12 @@ def env() -> None:
 def main() -> None:
     """Run ``mdp``; errors of ours become one line on stderr and an exit code."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except TyperException as error:
+        _complain(f"{error} (see `mdp --help`)")
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
     except MdpError as error:
         _complain(str(error), *getattr(error, "__notes__", []))
         sys.exit(2 if isinstance(error, (InputError, ConfigError)) else 1)

@@ -74,6 +74,7 @@ def _run(settings: Settings, console: Console, started: ExitStack) -> int:
     )  # fmt: skip
     _wait_until_up("simulator", simulator, f"{services.simulator_url}/healthz", settings)
     write_services(settings, services)
+    _create_dagster_storage(settings)
     dagster = _service(
         started, settings, "dagster", ["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1",
                                        "-p", services.ui_url.rpartition(":")[2]],
@@ -84,6 +85,13 @@ def _run(settings: Settings, console: Console, started: ExitStack) -> int:
     _wait_until_up("dagster", dagster, f"{services.ui_url}/server_info", settings)
     _say_where_to_look(console, services, result)
     return _watch({"simulator": simulator, "dagster": dagster}, settings)
+
+
+def _create_dagster_storage(settings: Settings) -> None:
+    """Let a worker without orders create Dagster's storage, so that its own processes do not race to do so."""
+    if not (settings.dagster_dir / "schedules").exists():
+        worker = start([sys.executable, "-m", "mdp.cli.worker"], environment=dagster_environment(settings))
+        worker.wait()
 
 
 def _service(started: ExitStack, settings: Settings, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:

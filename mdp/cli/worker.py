@@ -12,12 +12,11 @@ import sys
 from datetime import date
 from typing import IO, Any
 
-import dagster as dg
 import msgspec
 
 from mdp.config.settings import load_settings
 from mdp.definitions import defs
-from mdp.defs.launching import fail_orphans, launch_range, owned
+from mdp.defs.launching import fail_orphans, launch_range, opened_instance, owned
 from mdp.domain.market import Market
 
 
@@ -50,7 +49,7 @@ def main() -> None:
     definitions = defs()
     locks = settings.run_dir / "runs"
     logging.getLogger("dagster").setLevel(logging.ERROR)
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance(settings.run_dir) as instance:
         fail_orphans(instance, locks)
         say(kind="ready")
         for line in sys.stdin.buffer:

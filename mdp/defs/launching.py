@@ -76,6 +76,21 @@ def _reason(data: object) -> str:
 
 
 @contextmanager
+def opened_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
+    """Open Dagster's instance, one process at a time.
+
+    The first to open it creates its SQLite schema, and Dagster does not expect two to do so at once.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "dagster.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        instance = dg.DagsterInstance.get()
+        fcntl.flock(file, fcntl.LOCK_UN)
+    with instance:
+        yield instance
+
+
+@contextmanager
 def owned(run_id: str, folder: Path) -> Iterator[None]:
     """Hold the lock that says this process executes a run, for as long as it lives."""
     folder.mkdir(parents=True, exist_ok=True)

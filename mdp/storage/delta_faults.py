@@ -42,29 +42,20 @@ def delta_reason(error: BaseException) -> str:
     return os.strerror(int(found[1] or found[2])) if found else one_line(error)
 
 
-def require_absent(directory: Path, error: Exception) -> None:
-    """Make sure that a table the library does not find was never there.
+def remains(directory: Path) -> str | None:
+    """Return the name of a commit or of a directory of data where the library finds no table; None where is nothing.
 
     Raises:
-        StoreCorrupt: there are data or parts of a log.
         StorageError: the directory cannot be looked at.
     """
     try:
-        found = sorted(path.name for path in directory.glob("*=*")) or _commits(directory / "_delta_log")
-        if not found:
-            list(directory.iterdir())
+        found = sorted(path.name for path in directory.iterdir() if "=" in path.name)
+        found += sorted(path.name for path in (directory / "_delta_log").glob("*.json"))
     except FileNotFoundError:
-        return
+        return None
     except OSError as reason:
         raise StorageError(f"{directory}: cannot be read: {os_reason(reason)}") from reason
-    if found:
-        raise StoreCorrupt(
-            f"{directory / '_delta_log'}: the log of {found[0]} is missing: {one_line(error)}"
-        ) from error
-
-
-def _commits(log_dir: Path) -> list[str]:
-    return sorted(path.name for path in log_dir.glob("*.json"))
+    return found[0] if found else None
 
 
 def require_form(directory: Path, table: Table, delta: DeltaTable) -> None:

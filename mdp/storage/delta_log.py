@@ -25,7 +25,7 @@ from mdp.storage.delta_faults import (
     DELTA_FAILURES,
     LINES_KEY,
     delta_reason,
-    require_absent,
+    remains,
     require_form,
     require_whole_commits,
 )
@@ -179,18 +179,30 @@ class DeltaLog:
                 known, self._files = None, None
             try:
                 self._delta = self._open() if known is None else self._update(known)
-            except TableNotFoundError as error:
-                require_absent(self.directory, error)
             except DELTA_FAILURES as error:
                 raise StoreCorrupt(f"{self._log_dir}: cannot be read: {delta_reason(error)}") from error
             return self._delta
 
-    def _open(self) -> DeltaTable:
-        delta = DeltaTable(str(self.directory))
+    def _open(self) -> DeltaTable | None:
+        delta = self._find()
+        if delta is None:
+            return None
         self._inode = self._log_dir.stat().st_ino
         require_form(self.directory, self._table, delta)
         require_whole_commits(self._log_dir, 0, delta.version())
         return delta
+
+    def _find(self) -> DeltaTable | None:
+        try:
+            return DeltaTable(str(self.directory))
+        except TableNotFoundError:
+            left = remains(self.directory)
+        if left is None:
+            return None
+        try:
+            return DeltaTable(str(self.directory))  # made by another process between the two looks
+        except TableNotFoundError as error:
+            raise StoreCorrupt(f"{self._log_dir}: is missing or empty, but {left} is there") from error
 
     def _update(self, delta: DeltaTable) -> DeltaTable:
         known = delta.version()

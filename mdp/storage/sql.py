@@ -36,6 +36,9 @@ VIEWS: tuple[str, ...] = (*(table.name for table in TABLES), *(f"ohlcv_{timefram
 _FILE_FORMAT = ParquetFileFormat(
     default_fragment_scan_options=ParquetFragmentScanOptions(page_checksum_verification=True)
 )
+_QUERIES = ("SELECT", "EXPLAIN", "MULTI", "PRAGMA")
+"""Statements that only look; ``SHOW`` and ``DESCRIBE`` count as ``SELECT``, ``PIVOT`` as ``MULTI``."""
+
 _STREAM_FAILED = re.compile(r"reading the stream registered as '(\w+)' failed: (.*)")
 
 
@@ -82,14 +85,14 @@ def to_polars(result: duckdb.DuckDBPyRelation) -> pl.DataFrame:
 
 
 def query(store: DeltaStore, sql: str) -> pl.DataFrame:
-    """Run one SQL statement over the views of the lake.
+    """Run one SQL query over the views of the lake.
 
     Args:
         store: The lake.
-        sql: One statement that returns rows; the names are those of ``VIEWS``.
+        sql: One query; the names are those of ``VIEWS``.
 
     Raises:
-        InputError: not one statement that returns rows, or one that DuckDB cannot run; says what DuckDB said.
+        InputError: not one query, or one that DuckDB cannot run; says what DuckDB said.
         StoreCorrupt: a file of the lake cannot be read.
     """
     connection = duckdb.connect(":memory:")
@@ -115,10 +118,10 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise InputError("sql", got=sql, expected=f"one statement, not {len(statements)}")
-    result = connection.sql(sql)
-    if result is None:
-        raise InputError("sql", got=sql, expected="a statement that returns rows, such as SELECT")
-    return to_polars(result)
+    kind = statements[0].type.name
+    if kind not in _QUERIES:
+        raise InputError("sql", got=sql, expected=f"a query such as SELECT, not {kind}")
+    return to_polars(connection.sql(sql))
 
 
 def _dataset(store: DeltaStore, table: Table) -> FileSystemDataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,18 +63,53 @@ def test_a_lake_below_a_place_where_nothing_can_be_made_names_it():
     assert_not_written(caught.value, "/proc/mdp-lake/ohlcv: cannot be created: No such file or directory")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_without_permission_names_it(tmp_path, store):
-    store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS[:1]))
-    for directory in (store.directory(OHLCV) / "_delta_log", store.directory(OHLCV)):
-        directory.chmod(0o555)
+NOBODY = 65534
+
+
+@pytest.fixture
+def nobodys_store() -> Iterator[DeltaStore]:
+    """A lake that belongs to an ordinary user, and this process as that user: root may write everywhere."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        if os.geteuid() != 0:
+            yield DeltaStore(Path(directory) / "lake")
+            return
+        os.chown(directory, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
         try:
-            with pytest.raises(StorageError) as caught:
-                store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+            yield DeltaStore(Path(directory) / "lake")
         finally:
-            directory.chmod(0o755)
-        assert_not_written(caught.value, "Permission denied")
-    assert store.read(OHLCV, YEAR).height == 1
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("where", ["exchange=binance", "_delta_log", "."])
+def test_a_directory_that_may_not_be_written_to_is_named_and_nothing_changes(nobodys_store, where):
+    store, old = nobodys_store, rows_at(OHLCV, MONTHS[:1])
+    store.replace(OHLCV, YEAR, old)
+    before, directory = data_files(store), store.directory(OHLCV) / where
+    closed = [directory, *(path for path in directory.rglob("*=*") if path.is_dir())]
+    for path in closed:
+        path.chmod(0o555)
+    try:
+        with pytest.raises(StorageError) as caught:
+            store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    finally:
+        for path in closed:
+            path.chmod(0o755)
+    assert_not_written(caught.value, str(store.directory(OHLCV)), "Permission denied")
+    assert_frame_equal(DeltaStore(store.lake_dir).read(OHLCV, YEAR), old)
+    assert data_files(store) == before
+
+
+def test_a_lake_that_may_not_be_looked_at_is_no_empty_lake(nobodys_store):
+    nobodys_store.replace(OHLCV, YEAR, rows_at(OHLCV, MONTHS))
+    nobodys_store.lake_dir.chmod(0o000)
+    try:
+        for store in (nobodys_store, DeltaStore(nobodys_store.lake_dir)):
+            with pytest.raises(StorageError, match="Permission denied"):
+                store.read(OHLCV, YEAR)
+    finally:
+        nobodys_store.lake_dir.chmod(0o755)
 
 
 def test_no_room_for_the_data_leaves_the_table_and_no_file(store):

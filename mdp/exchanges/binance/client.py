@@ -1,0 +1,95 @@
+"""Requests to Binance spot, and what its answers mean.
+
+Not here: which requests (``pager``), what a candle looks like (``parse``).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from ccxt.async_support.binance import binance
+
+from mdp.config.settings import ExchangeSettings
+from mdp.domain.market import Exchange
+from mdp.errors import ExchangeError, ExchangeUnavailable, PayloadError, RateLimited
+from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, throttle_config
+from mdp.exchanges.pace import Pace
+from mdp.exchanges.verdicts import Answer, judge_status, quote, region_refused, wait_s
+from mdp.ports import Clock
+
+TIME = "publicGetTime"
+
+REQUESTS_PER_S = 50.0
+"""6000 weight a minute and address, klines weigh 2. Source: rest-api.md "Limits", "Kline/Candlestick data", 2026-07."""
+
+KLINES_COST = 0.4
+"""CCXT's own weight of a klines request."""
+
+_LIMITED_WAIT_S = 60.0  # the quota is counted by the minute
+_BANNED_WAIT_S = 120.0  # the shortest ban
+_BANNED, _RESTRICTED = 418, 451
+_TOO_MANY = "-1003"
+# Unknown, disconnected, busy, bad answer of the bus, time-out, overloaded, shutting down. Source: errors.md, 2026-07.
+_TRANSIENT = frozenset({"-1000", "-1001", "-1004", "-1006", "-1007", "-1008", "-1016"})
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})")
+
+
+class _Complaint(msgspec.Struct):
+    code: int | str
+    msg: str = ""
+
+
+class RecordedBinance(RecordingMixin, binance):
+    """CCXT's Binance, whose answers are noted."""
+
+
+def open_client(settings: ExchangeSettings, clock: Clock, pace: Pace | None) -> CcxtTransport:
+    """Return Binance, reached at ``settings.rest_url``."""
+    config = {
+        **throttle_config(REQUESTS_PER_S, KLINES_COST, settings.rate_share),
+        "urls": {"api": {"public": f"{settings.rest_url}/api/v3"}},
+        "options": {"defaultType": "spot"},
+    }
+    return CcxtTransport(Exchange.BINANCE, RecordedBinance, config, judge, settings=settings, clock=clock, pace=pace)
+
+
+def judge(answer: Answer, _cause: Exception | None = None) -> ExchangeError | None:
+    """Turn status, headers and code into an error; None for an answer whose body may be read.
+
+    Source: rest-api.md "HTTP Return Codes", errors.md, 2026-07; 451: github.com/ccxt/ccxt/issues/16044.
+    """
+    name = Exchange.BINANCE.value
+    if answer.status == _BANNED:
+        said = quote(answer)
+        return RateLimited(name, f"this address is banned for asking too often ({said})", retry_after_s=_ban_s(answer))
+    if answer.status == _RESTRICTED:
+        return region_refused(Exchange.BINANCE, quote(answer))
+    complaint = _read_complaint(answer.body)
+    if complaint is None:
+        return judge_status(Exchange.BINANCE, answer, limited_wait_s=_LIMITED_WAIT_S)
+    code, said = str(complaint.code), quote(answer, complaint.code, complaint.msg)
+    if code == _TOO_MANY:
+        wait = _ban_s(answer) if _BANNED_UNTIL.search(answer.body) else wait_s(answer, _LIMITED_WAIT_S)
+        return RateLimited(name, f"asked too often ({said})", retry_after_s=wait)
+    if code in _TRANSIENT:
+        return ExchangeUnavailable(name, f"no usable answer now ({said})")
+    if answer.status == 200:
+        what = "expected an array of candles, got an object"
+        return PayloadError(name, f"{what} ({said})", body=answer.body, is_transient=True)
+    return judge_status(Exchange.BINANCE, answer, limited_wait_s=_LIMITED_WAIT_S)
+
+
+def _read_complaint(body: str) -> _Complaint | None:
+    try:
+        return msgspec.json.decode(body, type=_Complaint)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _ban_s(answer: Answer) -> float:
+    until = _BANNED_UNTIL.search(answer.body)
+    otherwise_s = _BANNED_WAIT_S
+    if until is not None:
+        otherwise_s = max(otherwise_s, int(until[1]) / 1_000 - answer.received_at.timestamp())
+    return wait_s(answer, otherwise_s)

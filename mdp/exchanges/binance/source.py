@@ -1,0 +1,50 @@
+"""Binance spot as a ``CandleSource``.
+
+Not here: what the exchanges share (``exchanges.paging``).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from mdp.config.settings import ExchangeSettings
+from mdp.domain.interval import Interval
+from mdp.domain.market import Exchange, Market
+from mdp.domain.timeframe import Timeframe
+from mdp.exchanges.asking import RetryWaits
+from mdp.exchanges.binance import client, pager
+from mdp.exchanges.binance.parse import parse_klines, parse_time
+from mdp.exchanges.frames import Asked
+from mdp.exchanges.pace import Pace
+from mdp.exchanges.paging import PagedSource
+from mdp.exchanges.tiling import Page
+from mdp.ports import Clock
+
+
+class BinanceSource(PagedSource):
+    """Binance spot."""
+
+    exchange = Exchange.BINANCE
+    timeframes = frozenset(pager.TIMEFRAMES)
+    time_endpoint = client.TIME
+
+    def __init__(self, settings: ExchangeSettings, clock: Clock, pace: Pace | None, waits: RetryWaits) -> None:
+        super().__init__(client.open_client(settings, clock, pace), settings, clock, waits)
+
+    def pages(self, window: Interval, timeframe: Timeframe, now: datetime) -> list[Page]:  # noqa: ARG002 one endpoint
+        """Tile the window with klines requests."""
+        return pager.pages(window, timeframe)
+
+    def parameters(self, market: Market, timeframe: Timeframe, page: Page) -> dict[str, str | int]:
+        """Spell a page as Binance wants it."""
+        return pager.parameters(market, timeframe, page)
+
+    def parse(self, body: str, asked: Asked) -> pl.DataFrame:
+        """Read a klines answer."""
+        return parse_klines(body, asked)
+
+    def parse_time(self, body: str) -> datetime:
+        """Read Binance's clock."""
+        return parse_time(body)

@@ -1,0 +1,74 @@
+"""Bybit's answers into our tables. Pure.
+
+Not here: whether a row is a good candle (``domain.rules``).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+import polars as pl
+
+from mdp.domain.market import Exchange
+from mdp.errors import PayloadError
+from mdp.exchanges.frames import Asked, Columns, Milliseconds, as_text, decode, from_milliseconds, to_frame
+from mdp.exchanges.symbols import to_market_id
+
+FIELDS = ("open_time", "open", "high", "low", "close", "volume", "quote_volume")
+"""Source: docs/v5/market/kline, 2026-07; Bybit calls the last one turnover."""
+
+CATEGORY = "spot"
+
+
+class _Result(msgspec.Struct):
+    rows: list[tuple[Milliseconds, float, float, float, float, float, float]] = msgspec.field(name="list")
+    symbol: str | None = None
+    category: str | None = None
+
+
+class _Kline(msgspec.Struct):
+    result: _Result
+
+
+class _Time(msgspec.Struct):
+    time: Milliseconds
+
+
+# Everything in a row is text; `strict=False` reads numbers as the nearest double, exactly as `float()` does.
+_KLINE = msgspec.json.Decoder(_Kline, strict=False)
+_TIME = msgspec.json.Decoder(_Time)
+
+
+def parse_kline(body: str | bytes, asked: Asked) -> pl.DataFrame:
+    """Turn the body of a kline answer into a table, in the order received; nothing is filtered.
+
+    There is no flag for a candle that is still open: ``closed`` is decided by the exchange's time.
+
+    Raises:
+        PayloadError: not such an answer, with row and field; or candles of another market.
+
+    Shape:
+        Result: ``frames.ANSWER_SCHEMA``. ``volume`` in base coin, ``quote_volume`` in quote coin, ``trades`` null.
+    """
+    result = decode(body, _KLINE, Exchange.BYBIT, FIELDS).result
+    _require_same_market(result, asked, body)
+    if not result.rows:
+        return to_frame(Columns([], {}), asked)
+    times, *numbers = zip(*result.rows, strict=True)
+    return to_frame(Columns(times, dict(zip(FIELDS[1:], numbers, strict=True))), asked)
+
+
+def _require_same_market(result: _Result, asked: Asked, body: str | bytes) -> None:
+    # Spot and linear share the spelling BTCUSDT: the category is what tells their candles apart.
+    expected = {"symbol": to_market_id(asked.market), "category": CATEGORY}
+    for name, wanted in expected.items():
+        got = getattr(result, name)
+        if got is not None and got != wanted:
+            message = f"field result.{name}: expected {wanted!r}, got {got!r}"
+            raise PayloadError(Exchange.BYBIT.value, message, body=as_text(body))
+
+
+def parse_time(body: str | bytes) -> datetime:
+    """Read the answer of ``GET /v5/market/time``."""
+    return from_milliseconds(decode(body, _TIME, Exchange.BYBIT, ()).time)

@@ -1,0 +1,4 @@
+"""Deribit as a source of candles: ``client``, ``parse``, ``pager``, ``source``.
+
+Not here: what the exchanges share (the folder above).
+"""

@@ -1,0 +1,125 @@
+"""What an answer's status and headers mean on any exchange. Pure.
+
+Not here: an exchange's own codes (each exchange's ``client``), what is done about an error (``asking``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from mdp.domain.market import Exchange
+from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
+
+LONG_WAIT_S = 300.0
+"""After a firewall's 403: it does not say how long, and asking on makes it longer."""
+
+_TRANSIENT_4XX = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, whatever its status.
+
+    Attributes:
+        status: HTTP status.
+        headers: By lower-case name.
+        body: As text.
+        received_at: Our time when it was there.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request that was answered.
+
+    Attributes:
+        answer: The answer.
+        error: What is wrong with it by its status, headers and codes; None where its body may be read.
+        cause: The library's own exception, if it raised one.
+    """
+
+    answer: Answer
+    error: ExchangeError | None = None
+    cause: Exception | None = None
+
+
+def judge_status(exchange: Exchange, answer: Answer, *, limited_wait_s: float) -> ExchangeError | None:
+    """Turn a status into an error, where the body said nothing more precise.
+
+    Args:
+        exchange: Who answered.
+        answer: What.
+        limited_wait_s: Seconds to wait after a 429 that does not say how long.
+
+    Returns:
+        None for 200.
+    """
+    status = answer.status
+    if status == HTTPStatus.OK:
+        return None
+    said = quote(answer)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimited(exchange.value, f"asked too often ({said})", retry_after_s=wait_s(answer, limited_wait_s))
+    if status == HTTPStatus.FORBIDDEN:
+        return RateLimited(
+            exchange.value, f"held off by a firewall ({said})", retry_after_s=wait_s(answer, LONG_WAIT_S)
+        )
+    if status == HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS:
+        return region_refused(exchange, said)
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _TRANSIENT_4XX:
+        return RequestRejected(exchange.value, f"the request was refused ({said})")
+    # 5xx, and what only something between us and the exchange would answer, such as a redirect that leads nowhere.
+    return ExchangeUnavailable(exchange.value, f"no usable answer now ({said})")
+
+
+def region_refused(exchange: Exchange, said: str) -> RequestRejected:
+    """Say that the exchange does not serve our address, and what a person can do."""
+    setting = f"MDP_EXCHANGES__{exchange.name}__REST_URL"
+    advice = (
+        "the exchange does not serve the region of this address and repeating will not help; "
+        f"run from another region, or set {setting} to a host of the exchange that serves this one"
+    )
+    return RequestRejected(exchange.value, f"{advice} ({said})")
+
+
+def wait_s(answer: Answer, otherwise_s: float) -> float:
+    """Return the seconds that ``Retry-After`` asks for, in either of its two forms.
+
+    Args:
+        answer: May lack the header, or hold one that cannot be read.
+        otherwise_s: What to return then.
+    """
+    said = answer.headers.get("retry-after", "").strip()
+    try:
+        seconds = float(said)
+    except ValueError:
+        return _seconds_until(said, answer.received_at, otherwise_s)
+    return seconds if 0 <= seconds < float("inf") else otherwise_s
+
+
+def _seconds_until(date: str, now: datetime, otherwise_s: float) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return otherwise_s
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def quote(answer: Answer, code: object = None, text: str = "") -> str:
+    """Name status and code for a message, with at most 200 characters of what the exchange said."""
+    parts = [f"status {answer.status}"]
+    if code is not None:
+        parts.append(f"code {code}")
+    said = " ".join((text or answer.body[:1_000]).split())[:200]
+    return ", ".join(parts) + (f": {said}" if said else "")

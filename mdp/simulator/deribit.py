@@ -1,0 +1,107 @@
+"""Deribit on the wire: the time and the volatility index, as JSON-RPC over HTTP GET.
+
+Source: docs.deribit.com public/get_volatility_index_data, "RPC error codes" (2026-07). Not here: the index itself
+(``volatility``), how much one may ask (``quotas``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mdp.simulator.answers import NEVER_MS, ORIGIN_HEADER, answer, client_of
+from mdp.simulator.candles import Ints
+from mdp.simulator.markets import SIMULATED_INDICES
+from mdp.simulator.simulation import Simulation
+from mdp.simulator.volatility import HOUR_MS, lengthen
+
+RESOLUTIONS: Mapping[str, int] = {"3600": HOUR_MS, "43200": 12 * HOUR_MS, "1D": 24 * HOUR_MS}
+"""The exchange's ``1`` and ``60`` (seconds) are not simulated: -32602."""
+
+CURRENCIES: tuple[str, ...] = ("BTC", "ETH", "USDC", "USDT", "EURR")
+"""Accepted names; only BTC and ETH have an index, the others answer without rows."""
+
+_PAGE = 1_000
+
+
+class _Refused(Exception):
+    def __init__(self, param: str, reason: str) -> None:
+        super().__init__(reason)
+        self.param = param
+
+
+_Handler = Callable[[Simulation, QueryParams, int], tuple[object, str]]
+
+
+def routes(simulation: Simulation) -> list[Route]:
+    """Return the exchange's endpoints, to be mounted under its prefix."""
+    return [
+        _route(simulation, "get_time", lambda _simulation, _params, now_ms: (now_ms, "none")),
+        _route(simulation, "get_volatility_index_data", _volatility),
+    ]
+
+
+def _route(simulation: Simulation, method: str, handler: _Handler) -> Route:
+    async def endpoint(request: Request) -> Response:
+        begun, now_ms = time.perf_counter_ns(), simulation.clock()
+        status, content, headers = 200, dict[str, object](), dict[str, str]()
+        if not simulation.quotas.deribit.take(client_of(request)):
+            status, content["error"] = 429, {"code": 10_028, "message": "too_many_requests"}
+        else:
+            try:
+                result, origin = handler(simulation, request.query_params, now_ms)
+                content["result"], headers[ORIGIN_HEADER] = result, origin
+            except _Refused as refused:
+                data = {"reason": str(refused), "param": refused.param}
+                status, content["error"] = 400, {"code": -32_602, "message": "Invalid params", "data": data}
+        taken_us = (time.perf_counter_ns() - begun) // 1_000
+        timing = {"usIn": now_ms * 1_000, "usOut": now_ms * 1_000 + taken_us, "usDiff": taken_us, "testnet": False}
+        return answer({"jsonrpc": "2.0", **content, **timing}, status=status, headers=headers)
+
+    return Route(f"/api/v2/public/{method}", endpoint, methods=["GET"])
+
+
+def _volatility(simulation: Simulation, params: QueryParams, now_ms: int) -> tuple[object, str]:
+    currency = _mandatory(params, "currency")
+    if currency not in CURRENCIES:
+        raise _Refused("currency", f"must be one of {', '.join(CURRENCIES)}")
+    length_ms = RESOLUTIONS.get(_mandatory(params, "resolution"))
+    if length_ms is None:
+        raise _Refused("resolution", f"must be one of {', '.join(RESOLUTIONS)}")
+    start_ms, end_ms = _moment(params, "start_timestamp"), _moment(params, "end_timestamp")
+    if end_ms < start_ms:  # undocumented: refused, so that a wrong window does not pass for an empty one
+        raise _Refused("end_timestamp", "must not be before start_timestamp")
+    index = SIMULATED_INDICES.get(currency)
+    if index is None or start_ms > now_ms:
+        return {"data": [], "continuation": None}, "none"
+    # whole candles, also where the window begins or ends inside one
+    last_ms = end_ms // length_ms * length_ms + length_ms - 1
+    earliest_ms = max(-(-start_ms // length_ms) * length_ms, (min(last_ms, now_ms) // length_ms - _PAGE) * length_ms)
+    candles = lengthen(simulation.volatility.hours(index, earliest_ms, last_ms, now_ms), length_ms)
+    page = candles[:, -_PAGE:]
+    # the oldest candle of this page is asked for again by the next: pages overlap in one row
+    continuation = int(page[0, 0]) if page.shape[1] < candles.shape[1] else None
+    return {"data": _rows(page), "continuation": continuation}, "generated"
+
+
+def _rows(candles: Ints) -> list[list[float]]:
+    return [[time_ms, *(value / 100 for value in values)] for time_ms, *values in candles.T.tolist()]
+
+
+def _mandatory(params: QueryParams, name: str) -> str:
+    value = params.get(name, "")
+    if not value:
+        raise _Refused(name, "value required")
+    return value
+
+
+def _moment(params: QueryParams, name: str) -> int:
+    value = _mandatory(params, name)
+    if not (value.isascii() and value.isdigit()):
+        raise _Refused(name, "must be an integer")
+    return min(int(value), NEVER_MS)

@@ -1,0 +1,1 @@
+"""Recorded bytes in, values in that come from somewhere else than our own code."""

@@ -1,0 +1,1 @@
+"""Binance's own candles as its REST interface gave them, against which resampling is checked."""

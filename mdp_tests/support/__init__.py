@@ -1,0 +1,1 @@
+"""What tests share: builders of rows and frames. Not here: fixtures, tests."""
