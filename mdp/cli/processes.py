@@ -26,6 +26,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     return {
         "DAGSTER_HOME": str(PROJECT_ROOT),
         "DAGSTER_STORAGE_DIR": str(settings.dagster_dir),
+        "DAGSTER_COMPUTE_LOGS_DIR": str(settings.dagster_dir / "storage"),
         "MDP_DATA_DIR": str(settings.data_dir),
         "MDP_ENV": settings.env,
     }

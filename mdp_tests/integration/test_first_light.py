@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import mdp
+from mdp.config.settings import PROJECT_ROOT
 from mdp.domain.interval import Interval
 from mdp_tests.support.workplace import Workplace
 
@@ -123,6 +124,12 @@ def test_coverage_counts_every_asked_minute(collected):
             "expected": 12960, "present": 12960, "coverage": 1.0, "missing": {},
         }
     ]  # fmt: skip
+
+
+def test_nothing_generated_lands_outside_the_data_directory(collected):
+    assert {path.name for path in collected.data_dir.iterdir()} == {"dagster", "lake", "log", "run"}
+    generated = {"storage", "history", "schedules", "logs", "lake", ".logs_queue", ".telemetry"}
+    assert not generated & {path.name for path in PROJECT_ROOT.iterdir()}
 
 
 def test_an_outage_that_is_known_is_explained_and_one_that_is_not_is_listed(workplace):

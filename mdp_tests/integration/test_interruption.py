@@ -23,15 +23,18 @@ ARGUMENTS = ("backfill", "-m", BTC, "--start", "2024-11-25", "--end", "2025-01-0
 DAYS = 44
 
 
+DAGSTER_VARIABLES = ("DAGSTER_HOME", "DAGSTER_STORAGE_DIR", "DAGSTER_COMPUTE_LOGS_DIR")
+
+
 def instance_of(workplace):
     """Dagster's instance of a workplace, as the webserver opens it."""
-    os.environ.update({name: workplace.dagster_environment[name] for name in ("DAGSTER_HOME", "DAGSTER_STORAGE_DIR")})
+    os.environ.update({name: workplace.dagster_environment[name] for name in DAGSTER_VARIABLES})
     return dg.DagsterInstance.get()
 
 
-@pytest.fixture
-def clean_environment(monkeypatch):
-    for name in ("DAGSTER_HOME", "DAGSTER_STORAGE_DIR"):
+@pytest.fixture(autouse=True)
+def restore_environment(monkeypatch):
+    for name in DAGSTER_VARIABLES:
         monkeypatch.setenv(name, "")
 
 
@@ -62,9 +65,7 @@ def workers_of(workplace):
 
 
 @pytest.mark.parametrize("layer", ["raw_ohlcv", "ohlcv"])
-def test_killed_in_the_middle_and_run_again_it_is_the_undisturbed_table(
-    tmp_path, simulator_url, clean_environment, layer
-):
+def test_killed_in_the_middle_and_run_again_it_is_the_undisturbed_table(tmp_path, simulator_url, layer):
     disturbed = Workplace(tmp_path / "disturbed", simulator_url)
     undisturbed = Workplace(tmp_path / "undisturbed", simulator_url)
     for workplace in (disturbed, undisturbed):
@@ -87,7 +88,7 @@ def test_killed_in_the_middle_and_run_again_it_is_the_undisturbed_table(
     assert unfinished_runs(disturbed) == [], "the run that died is marked as failed"
 
 
-def test_four_processes_on_different_markets_lose_nothing(tmp_path, simulator_url, clean_environment):
+def test_four_processes_on_different_markets_lose_nothing(tmp_path, simulator_url):
     markets = ("binance:BTC-USDT", "binance:ETH-USDT", "bybit:BTC-USDT", "deribit:BTC-DVOL")
     together, alone = Workplace(tmp_path / "together", simulator_url), Workplace(tmp_path / "alone", simulator_url)
     for workplace in (together, alone):

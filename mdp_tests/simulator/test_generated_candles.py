@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mdp.domain.market import Exchange, Market
@@ -106,6 +106,7 @@ class TestGeneratedDays:
             assert (exact * low <= (worth.astype(object) + 1) * UNITS).all()
             assert (worth.astype(object) * UNITS <= exact * high).all()
 
+    @example(find_market(Market(Exchange.OKX, "BTC", "USDT")), day_of("2017-09-06"))
     @given(MARKETS, EARLY_DAYS)
     def test_a_minute_without_trades_is_flat_where_the_last_trade_left_it(self, market, day):
         minutes = GENERATOR.minutes(market, day)
@@ -139,6 +140,12 @@ class TestGeneratedDays:
         # a minute opens where the last one closed, which may lie outside what Binance traded in it
         assert ((high >= real_high * (1 - few)) & (high <= np.maximum(real_high, open_) * (1 + few))).all()
         assert ((low <= real_low * (1 + few)) & (low >= np.minimum(real_low, open_) * (1 - few))).all()
+
+    def test_the_path_passes_a_midnight_between_recorded_days_at_the_close_of_the_earlier_one(self):
+        day = day_of("2024-12-25")  # it closed at 99429.60, the next day opened at 99429.61
+        before, after = (PATHS.of_day("BTC", number).log_price for number in (day, day + 1))
+        assert before[-1] == pytest.approx(after[0], abs=1e-12)
+        assert np.exp(after[0]) == pytest.approx(99_429.60, abs=1e-6)
 
     def test_prices_reach_every_real_level(self):
         closes = pl.read_csv(CARRIED / "binance" / "BTCUSDT" / "levels" / "closes.csv")

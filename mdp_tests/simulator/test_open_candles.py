@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdp.domain.timeframe import RESAMPLED, Timeframe
-from mdp.simulator.candles import COLUMNS, DAY_MS, MINUTE_MS, UNITS, to_timeframe
+from mdp.simulator.candles import COLUMNS, DAY_MS, MINUTE_MS, UNITS, Candles, to_timeframe
 from mdp.simulator.forming import Steps, grow
 from mdp.simulator.history import History
 from mdp.simulator.markets import SIMULATED_INDICES, SIMULATED_MARKETS
@@ -58,6 +58,16 @@ class TestGrowing:
         if not volume:
             assert open_ == high == low == close
             assert quote == taker == taker_quote == 0
+
+    def test_until_one_lot_has_traded_it_is_flat_whatever_the_price_did(self):
+        market = SIMULATED_MARKETS[0]
+        finished = minute_of(market, ms("2024-12-30T10:00Z") // MINUTE_MS)
+        values = finished.values.copy()
+        values[COLUMNS.index("volume")] = steps_of(market).amount
+        thin = Candles(values)
+        almost = grow(thin, MINUTE_MS, int(values[0, 0]) + MINUTE_MS - 1, steps_of(market))
+        assert set(almost.values[2:6, 0].tolist()) == {int(values[2, 0])}
+        assert almost.values[6:, 0].tolist() == [0] * 5
 
     @given(MINUTES)
     def test_it_begins_flat_at_its_open(self, minute):

@@ -11,7 +11,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mdp.config.settings import PROJECT_ROOT, Settings, load_settings
+from mdp.cli.processes import dagster_environment
+from mdp.config.settings import Settings, load_settings
 from mdp.domain.candles import digest
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
@@ -39,8 +40,7 @@ class Workplace:
 
     @property
     def dagster_environment(self) -> dict[str, str]:
-        storage = str(self.data_dir / "dagster")
-        return {**self.environment, "DAGSTER_HOME": str(PROJECT_ROOT), "DAGSTER_STORAGE_DIR": storage}
+        return {**self.environment, **dagster_environment(self.settings)}
 
     @property
     def settings(self) -> Settings:
