@@ -27,14 +27,13 @@ up: $(INSTALLED)  ## Start simulator and Dagster, collect two recorded weeks; Ct
 	@exec $(BIN)/mdp up
 
 test: $(INSTALLED)  ## Run the fast tests (under a minute)
-	$(PYTEST) -n 2 --dist loadfile -m "not slow and not browser" mdp_tests
+	$(PYTEST) -n 2 --dist loadfile -m "not slow" mdp_tests
 
 test-all: test check test-slow  ## Everything: fast tests, checks, slow tests
 
 test-slow: $(INSTALLED)  ## Run the tests with real processes and a browser (minutes)
-	$(PYTEST) -m "slow and not browser" mdp_tests
-	@command -v chromium >/dev/null || $(MAKE) --no-print-directory chromium
-	$(PYTEST) -m browser mdp_tests
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	$(PYTEST) -m slow mdp_tests
 
 check: $(INSTALLED)  ## Format, lint, types, Dagster's own checks of the definitions
 	$(BIN)/ruff format --check mdp mdp_tests
@@ -53,10 +52,6 @@ lock: $(INSTALLED)  ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --extra dev pyproject.toml --output-file requirements.lock
-
-.PHONY: chromium
-chromium:
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
 clean:  ## Delete .venv and caches; the data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache mdp.egg-info

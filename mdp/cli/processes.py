@@ -53,7 +53,7 @@ def start(
         stderr=stderr,
         cwd=cwd,
         start_new_session=True,
-        preexec_fn=_interrupt_when_parent_dies if sys.platform == "linux" else None,
+        preexec_fn=_in_the_child,
     )
 
 
@@ -84,5 +84,8 @@ def free_port(preferred: int) -> int:
     raise OSError("no free port on 127.0.0.1")
 
 
-def _interrupt_when_parent_dies() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+def _in_the_child() -> None:
+    # Whoever was started with SIGINT ignored (a background job of a shell) would pass that on, and not be stoppable.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)

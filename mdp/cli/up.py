@@ -47,8 +47,9 @@ def run_up() -> int:
     if not settings.simulated:
         raise ConfigError("MDP_ENV", got=settings.env, expected="an environment with simulated exchanges for `mdp up`")
     console = Console()
-    # SIGTERM ends like Ctrl-C: through the same finally blocks.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM ends like Ctrl-C, through the same finally blocks; SIGINT too when a shell started us with it ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with _only_one(settings) as is_first:
         if not is_first:
             services = read_services(settings)

@@ -3,6 +3,8 @@
 Not here: what people type (``cli.backfill``), the jobs (``jobs``).
 """
 
+from __future__ import annotations
+
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

@@ -158,7 +158,7 @@ def digest(frame: pl.DataFrame) -> str:
         if column.dtype == pl.String:
             text = column.fill_null("")
             sha.update(text.str.len_bytes().cast(pl.Int64).to_numpy().tobytes())
-            sha.update("".join(text.to_list()).encode())
+            sha.update(text.str.join("").item().encode())
         else:
             sha.update(column.to_physical().fill_null(0).to_numpy().tobytes())
     return sha.hexdigest()

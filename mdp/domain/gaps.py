@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
@@ -130,5 +130,4 @@ def _to_us(moment: datetime) -> int:
 
 
 def _from_us(microseconds: int) -> datetime:
-    value: datetime = pl.Series([microseconds]).cast(pl.Datetime("us", "UTC"))[0]
-    return value.astimezone(EPOCH.tzinfo)
+    return EPOCH + timedelta(microseconds=int(microseconds))

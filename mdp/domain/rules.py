@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from mdp.domain.candles import CANDLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, require_schema
@@ -84,24 +85,21 @@ def split_by_rules(raw: pl.DataFrame, asked: Asked) -> Judged:
 
 def _split(judged: pl.DataFrame, is_good: pl.Expr) -> Judged:
     order = judged.with_row_index("received").with_columns(is_good.alias("good"))
-    last = (
-        order.lazy()
-        .filter("good")
-        .sort("fetched_at", "received")
-        .unique("open_time", keep="last", maintain_order=True)
-        .select("received", pl.lit(value=True).alias("last"))
-        .collect()
-    )
-    order = order.join(last, on="received", how="left", maintain_order="left")
-    is_accepted = pl.col("last").fill_null(value=False)
+    kept = order.filter("good").select("received", "open_time", "fetched_at")
+    is_rising = _is_strictly_rising(kept["open_time"])
+    if not is_rising:
+        kept = kept.sort("fetched_at", "received").unique("open_time", keep="last", maintain_order=True)
+    is_accepted = np.zeros(len(order), dtype=np.bool_)
+    is_accepted[kept["received"].to_numpy()] = True
+    accepted = order.filter(pl.Series(is_accepted)).select(RAW_SCHEMA.names())
     names = [
         *(pl.when(~pl.col(f"rule:{name}")).then(pl.lit(name)) for name in RULES),
         pl.when("good").then(pl.lit(KEY_IS_UNIQUE)),
     ]
     failed = pl.concat_list(names).list.drop_nulls().alias("failed_rules")
     return Judged(
-        order.filter(is_accepted).sort("open_time").select(RAW_SCHEMA.names()),
-        order.filter(~is_accepted).with_columns(failed).select(REJECTED_SCHEMA.names()),
+        accepted if is_rising else accepted.sort("open_time"),
+        order.filter(pl.Series(~is_accepted)).with_columns(failed).select(REJECTED_SCHEMA.names()),
     )
 
 

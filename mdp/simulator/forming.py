@@ -40,12 +40,7 @@ def grow(candle: Candles, length_ms: int, now_ms: int, steps: Steps) -> Candles:
     elapsed = min(now_ms - open_ms, length_ms)
     if elapsed == length_ms:
         return candle
-    times, prices = _route(open_, high, low, close)
-    share = elapsed / length_ms
-    seen = [price for time, price in zip(times, prices, strict=True) if time <= share]
-    now_price = round(float(np.interp(share, times, prices)) / steps.price) * steps.price
-    now_price = min(max(now_price, low), high)
-    so_far = [*seen, now_price]
+    so_far, now_price = _seen((open_, high, low, close), elapsed / length_ms, steps.price)
     grown = volume * elapsed // length_ms // steps.amount * steps.amount
     if not grown:  # nothing traded yet: flat where it opened
         so_far, now_price = [open_], open_
@@ -67,9 +62,14 @@ def grow(candle: Candles, length_ms: int, now_ms: int, steps: Steps) -> Candles:
     return Candles(np.array(values, dtype=np.int64)[:, None])
 
 
-def _route(open_: int, high: int, low: int, close: int) -> tuple[list[float], list[int]]:
-    turns = [low, high] if close >= open_ else [high, low]
-    return [0.0, _FIRST_TURN, _SECOND_TURN, 1.0], [open_, *turns, close]
+def _seen(prices: tuple[int, int, int, int], share: float, step: int) -> tuple[list[int], int]:
+    """Prices that a candle has shown when ``share`` of its time has passed, and the one it shows then."""
+    open_, high, low, close = prices
+    turns = (low, high) if close >= open_ else (high, low)
+    times, route = (0.0, _FIRST_TURN, _SECOND_TURN, 1.0), (open_, *turns, close)
+    now_price = round(float(np.interp(share, times, route)) / step) * step
+    now_price = min(max(now_price, low), high)
+    return [price for time, price in zip(times, route, strict=True) if time <= share] + [now_price], now_price
 
 
 def _worth(grown: int, volume: int, quote_volume: int, lowest: int, highest: int) -> int:

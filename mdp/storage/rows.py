@@ -6,7 +6,6 @@ Not here: how and where rows are kept (``memory``, ``delta``), whether a row is 
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 
 import polars as pl
 
@@ -23,8 +22,7 @@ KEY_COLUMNS: tuple[str, ...] = ("exchange", "symbol", "timeframe")
 
 def is_in_window(column: str, window: Interval) -> pl.Expr:
     """Return whether a time lies in ``window``; null where the time is null."""
-    start, end = (pl.lit(_utc(moment)) for moment in (window.start, window.end))
-    return (pl.col(column) >= start) & (pl.col(column) < end)
+    return (pl.col(column) >= window.start) & (pl.col(column) < window.end)
 
 
 def is_in_slice(table: Table, part: Slice) -> pl.Expr:
@@ -119,8 +117,3 @@ def _is_ordered(table: Table, rows: pl.DataFrame) -> bool:
     # Nulls make a comparison null, which counts as not in order: the sort then decides where they stand.
     steps = rows.select((ordered | equal).fill_null(value=False).slice(1).all().alias("ordered"))
     return bool(steps.item())
-
-
-def _utc(moment: datetime) -> datetime:
-    # An Interval takes any zone that stands at UTC at that moment (London in winter); polars compares one zone only.
-    return moment.astimezone(UTC)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from mdp.domain.candles import TIME
 from mdp.domain.interval import Interval
 from mdp.errors import InputError, InvariantViolation
 from mdp.ports import DVOL, GAPS, OHLCV, RAW_OHLCV, REJECTED_OHLCV, TABLES, Slice
@@ -168,20 +169,31 @@ def test_rows_are_read_sorted_by_timeframe_then_by_the_tables_order(store):
 
 
 def test_rows_that_tie_keep_the_order_they_were_given_in(store):
-    rows = rows_at(RAW_OHLCV, ["2024-12-30"] * 8).with_columns(
-        open_time=pl.lit(at("2024-12-30T00:01")).cast(RAW_OHLCV.schema["open_time"]), open=pl.arange(8).cast(pl.Float64)
+    ties = rows_at(RAW_OHLCV, ["2024-12-30"] * 1_000, has_holes=False).with_columns(
+        open_time=pl.lit(at("2024-12-30T00:01")).cast(TIME), open=pl.arange(1_000).cast(pl.Float64)
     )
-    store.replace(RAW_OHLCV, part("2024-12-30", "2025-01-01"), pl.concat([rows_at(RAW_OHLCV, ["2024-12-31"]), rows]))
+    store.replace(RAW_OHLCV, part("2024-12-30", "2025-01-01"), pl.concat([rows_at(RAW_OHLCV, ["2024-12-31"]), ties]))
     store.replace(RAW_OHLCV, part("2024-12-31", "2025-01-01"), rows_at(RAW_OHLCV, ["2024-12-31"]))
-    assert store.read(RAW_OHLCV, DAY)["open"].to_list() == list(range(8))
+    assert store.read(RAW_OHLCV, DAY)["open"].to_list() == list(range(1_000))
 
 
-def test_the_second_column_of_the_order_counts_too(store):
-    rows = rows_at(RAW_OHLCV, ["2024-12-30"] * 3).with_columns(
-        open_time=pl.Series([at("2024-12-30T00:02"), None, at("2024-12-30T00:01")], dtype=RAW_OHLCV.schema["open_time"])
-    )
+@pytest.mark.parametrize(
+    "unordered",
+    [
+        [(1, 2), (1, None), (1, 1)],
+        [(2, 1), (1, 2)],
+        [(2, 1), (1, 1)],
+        [(1, 3), (1, 2), (2, 1)],
+        [(1, 1), (3, 1), (2, 5)],
+    ],
+)
+def test_the_second_column_of_the_order_counts_after_the_first(store, unordered):
+    windows = [f"2024-12-30T{hour:02d}:00" for hour, _ in unordered]
+    opens = [None if minute is None else at(f"2024-12-30T00:{minute:02d}") for _, minute in unordered]
+    rows = rows_at(RAW_OHLCV, windows).with_columns(open_time=pl.Series(opens, dtype=TIME))
     store.replace(RAW_OHLCV, DAY, rows)
-    assert store.read(RAW_OHLCV, DAY)["open_time"].to_list() == [None, at("2024-12-30T00:01"), at("2024-12-30T00:02")]
+    found = store.read(RAW_OHLCV, DAY, columns=["window_start", "open_time"])
+    assert_frame_equal(found, rows.select("window_start", "open_time").sort("window_start", "open_time"))
 
 
 def test_a_window_in_another_zone_that_stands_at_utc_is_the_same_window(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from functools import reduce
 from itertools import groupby
 from operator import add
@@ -20,7 +21,7 @@ from mdp_tests.domain.strategies import minute_candles
 from mdp_tests.support.builders import MARKET, NOW, at, candle, candles, every_minute
 
 SUMS = ("volume", "quote_volume", "trades")
-EXACT = [name for name in CANDLE_SCHEMA if name not in ("volume", "quote_volume")]
+EXACT = [name for name in CANDLE_SCHEMA if name != "quote_volume"]
 
 
 def one_by_one(frame, timeframe):
@@ -29,17 +30,26 @@ def one_by_one(frame, timeframe):
     for open_time, group in groupby(frame.iter_rows(named=True), key=lambda row: timeframe.floor(row["open_time"])):
         parts = list(group)
         counted = [part for part in parts if part["volume"] != 0] or parts
-        sums = {name: [part[name] for part in parts] for name in SUMS}
+        sums = {name: None if None in parts_of(parts, name) else add_up(name, parts_of(parts, name)) for name in SUMS}
         rows.append({
             "exchange": parts[0]["exchange"], "symbol": parts[0]["symbol"], "timeframe": timeframe.value,
             "open_time": open_time,
             "open": counted[0]["open"], "high": max(part["high"] for part in counted),
             "low": min(part["low"] for part in counted), "close": counted[-1]["close"],
-            **{name: None if None in values else reduce(add, values) for name, values in sums.items()},
+            **sums,
             "minutes": sum(part["minutes"] for part in parts), "source": "resampled",
             "ingested_at": max(part["ingested_at"] for part in parts),
         })  # fmt: skip
     return pl.DataFrame(rows, schema=CANDLE_SCHEMA, orient="row")
+
+
+def parts_of(parts, name):
+    return [part[name] for part in parts]
+
+
+def add_up(name, values):
+    """Volume as a person adds it, with pencil and decimals; the other amounts one float after the other."""
+    return float(sum(Decimal(repr(value)) for value in values)) if name == "volume" else reduce(add, values)
 
 
 class TestAgainstTheRule:
@@ -53,8 +63,14 @@ class TestAgainstTheRule:
         for timeframe, made in resample_all(minutes).items():
             straight = resample(minutes, timeframe)
             assert_frame_equal(made.select(EXACT), straight.select(EXACT), check_exact=True)
-            assert made["volume"].round(8).to_list() == straight["volume"].round(8).to_list()
             assert_frame_equal(made, straight, check_exact=False, rel_tol=1e-14, abs_tol=0)
+
+    @given(minute_candles(most=900))
+    def test_each_timeframe_is_made_from_the_one_before_it_to_the_last_bit(self, minutes):
+        finer = minutes
+        for timeframe, made in resample_all(minutes).items():
+            assert_frame_equal(made, one_by_one(finer, timeframe), check_exact=True)
+            finer = made
 
     @given(minute_candles())
     def test_a_candle_depends_on_nothing_but_its_own_minutes_to_the_last_bit(self, minutes):
@@ -83,7 +99,7 @@ class TestFastPath:
         rows = [
             candle(timeframe.duration * bucket + timedelta(minutes=minute) + at("2024-01-01"),
                    close=round(float(random.lognormal(10)), 2),
-                   volume=float(random.lognormal(0, 4)) * (random.random() > 0.3),
+                   volume=round(float(random.lognormal(0, 4)), 8) * (random.random() > 0.3),
                    quote_volume=float(random.lognormal(8, 4)), trades=int(random.integers(1, 99)))
             for bucket in range(50) for minute in range(size)
         ]  # fmt: skip
@@ -128,6 +144,17 @@ class TestFastPath:
 
 
 class TestExamples:
+    def test_a_volume_carries_none_of_the_noise_of_adding_floats(self):
+        assert 0.1 + 0.2 != 0.3
+        made = resample(
+            candles(candle("2024-01-01T00:00", volume=0.1), candle("2024-01-01T00:01", volume=0.2)), Timeframe.M5
+        )
+        assert made["volume"].to_list() == [0.3]
+
+    @pytest.mark.parametrize("volume", [1e-8, 90_071_992.54740991, 6_507_176_164.59, 1e15 + 0.5, 1e300])
+    def test_a_volume_of_any_size_passes_as_it_is(self, volume):
+        assert resample(candles(candle("2024-01-01", volume=volume)), Timeframe.D1)["volume"].to_list() == [volume]
+
     def test_a_bucket_of_idle_minutes_is_flat_at_their_price(self):
         rows = every_minute("2024-01-01T00:00", "2024-01-01T00:05", close=7.0, volume=0.0, quote_volume=0.0, trades=0)
         (made,) = resample(candles(*rows), Timeframe.M5).iter_rows(named=True)

@@ -16,7 +16,7 @@ from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, PayloadError, RateLimited, RequestRejected
 from mdp.exchanges import open_source
 from mdp_tests.exchanges.harness import QUICK, expected_ms, fetch, recent, with_source
-from mdp_tests.exchanges.wires import NOW, WIRES, BinanceWire, Wire, row_at
+from mdp_tests.exchanges.wires import NOW, WIRES, BinanceWire, BybitWire, OkxWire, Wire, row_at
 from mdp_tests.support.scripted_exchange import Reply, Request
 
 every_wire = pytest.mark.parametrize("wire_class", WIRES, ids=lambda wire: wire.exchange.value)
@@ -225,6 +225,31 @@ def test_ccxts_exception_for_an_answer_stays_behind_ours(wire_class):
     with pytest.raises(ExchangeUnavailable) as caught:
         fetch(wire, recent(wire, 5), [Reply("", status=503)], attempts=1)
     assert isinstance(caught.value.__cause__, ccxt.ExchangeNotAvailable)
+
+
+@every_wire
+@pytest.mark.parametrize("ending", ["hang", "drip"])
+def test_an_answer_is_not_waited_for_longer_than_the_setting_says(wire_class, ending):
+    wire = wire_class()
+    started = time.monotonic()
+    with pytest.raises(ExchangeUnavailable):
+        fetch(wire, recent(wire, 5), [Reply("x" * 1_000, ending=ending)], attempts=1, timeout_s=0.2)
+    assert 0.2 <= time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("wire_class", "body"),
+    [
+        (OkxWire, '{"code":"50102","msg":"Timestamp expired","data":[]}'),
+        (BybitWire, '{"retCode":10002,"retMsg":"time"}'),
+    ],
+)
+def test_a_code_that_only_ccxt_knows_is_retried_when_ccxt_calls_it_passing(wire_class, body):
+    wire = wire_class()
+    window = recent(wire, 5)
+    seen = fetch(wire, window, [Reply(body)])
+    assert seen.open_times_ms == expected_ms(window, wire)
+    assert len(seen.asked) == 2
 
 
 @every_wire

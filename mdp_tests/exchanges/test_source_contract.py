@@ -96,6 +96,22 @@ def test_a_wrong_clock_of_ours_changes_nothing_but_what_it_says_itself(wire_clas
     assert wrong["fetched_at"].unique().to_list() == [NOW + error]
 
 
+@pytest.mark.parametrize("wire_class", [wire for wire in WIRES if wire is not OkxWire])
+def test_the_exchange_is_taken_to_have_read_its_clock_in_the_middle_of_the_round_trip(wire_class):
+    wire = wire_class()
+    close, ours = wire.timeframe.floor(NOW), [NOW]
+
+    def slowly(told=wire.time):
+        ours[0] += timedelta(seconds=4)  # passes between our question and the answer
+        return told()
+
+    wire.time = slowly
+    for seconds, is_closed in ((8, True), (7.999, False)):
+        wire.book.now_ms = int(close.timestamp() * 1_000 + seconds * 1_000)
+        seen = fetch(wire, slots_ending(wire, close, 1), clock=lambda: ours[0], settle_s=10)
+        assert seen.fetched.rows["closed"].to_list() == [is_closed], seconds
+
+
 @every_wire
 def test_the_exchanges_clock_is_asked_once_for_an_opened_source(wire_class):
     wire = wire_class()

@@ -64,6 +64,17 @@ def test_other_delta_readers_see_the_same_rows_and_their_bounds(store):
     assert actions["max.open_time"].to_list() == [at("2024-12-30T00:01"), at("2025-01-02")]
 
 
+def test_a_file_stays_sorted_and_its_bounds_right_when_a_part_of_it_is_replaced(store):
+    for day in (3, 1, 2):
+        rows = rows_at(OHLCV, [f"2024-12-0{day}T12:00", f"2024-12-0{day}"])
+        store.replace(OHLCV, part(f"2024-12-0{day}", f"2024-12-0{day + 1}"), rows)
+    stored = pl.read_parquet(store.directory(OHLCV) / paths(store)[0])["open_time"]
+    assert stored.len() == 6
+    assert stored.is_sorted()
+    actions = pl.DataFrame(deltalake.DeltaTable(store.directory(OHLCV)).get_add_actions(flatten=True))
+    assert actions.select("min.open_time", "max.open_time").row(0) == (at("2024-12-01"), at("2024-12-03T12:00"))
+
+
 def test_many_months_and_timeframes_are_one_commit(store):
     long = part("2023-12-01", "2024-03-01", "1m", "5m", "1h")
     moments = ["2023-12-31T23:00", "2024-01-01", "2024-02-29"]

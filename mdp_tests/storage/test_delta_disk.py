@@ -7,6 +7,7 @@ import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from mdp.errors import StorageError, StoreCorrupt
 from mdp.ports import OHLCV
 from mdp.storage import DeltaStore
 from mdp_tests.contracts.rows import part, rows_at
+from mdp_tests.support.builders import at
 
 YEAR = part("2024-01-01", "2025-01-01")
 MONTHS = [f"2024-{month:02d}-05" for month in range(1, 13)]
@@ -123,6 +125,15 @@ def test_no_room_for_the_data_leaves_the_table_and_no_file(store):
         store.append(OHLCV, rows_at(OHLCV, MONTHS))
     assert data_files(store) == before
     assert_frame_equal(DeltaStore(store.lake_dir).read(OHLCV, YEAR), old)
+
+
+def test_files_that_were_written_before_the_disk_was_full_are_removed(store):
+    small_then_large = ["2024-01-05", *(at("2024-02-01") + timedelta(minutes=minute) for minute in range(5_000))]
+    rows = rows_at(OHLCV, small_then_large, has_holes=False)
+    with files_of_at_most(50_000), pytest.raises(StorageError, match="period=2024-02"):
+        store.replace(OHLCV, YEAR, rows)
+    assert data_files(store) == set()
+    assert store.read(OHLCV, YEAR).is_empty()
 
 
 def test_no_room_for_the_commit_leaves_the_table_and_no_file(store):

@@ -15,8 +15,9 @@ import stamina
 from polars.testing import assert_frame_equal
 
 from mdp.errors import WriteConflict
-from mdp.ports import OHLCV
+from mdp.ports import OHLCV, Table
 from mdp.storage import DeltaStore
+from mdp.storage.delta_log import DeltaLog
 from mdp_tests.contracts.rows import DAY, EVER, OTHER_MARKET, part, rows_at
 
 MONTH = part("2024-12-01", "2025-01-01")
@@ -35,6 +36,27 @@ class Overtaken(DeltaStore):
         self.attempts += 1
         self.rival()
         return written
+
+
+class Ambushed(DeltaStore):
+    """A store that lets a rival act at the last moment: after it has looked at the log, before it commits."""
+
+    def __init__(self, lake_dir: Path, rival: Callable[[], None]) -> None:
+        super().__init__(lake_dir)
+        self.rival = rival
+
+    def _log(self, table):
+        return self._logs.setdefault(table.name, AmbushedLog(self.directory(table), table, self.rival))
+
+
+class AmbushedLog(DeltaLog):
+    def __init__(self, directory: Path, table: Table, rival: Callable[[], None]) -> None:
+        super().__init__(directory, table)
+        self.rival = rival
+
+    def _try_commit(self, added, removed):
+        self.rival()
+        return super()._try_commit(added, removed)
 
 
 @pytest.fixture(autouse=True)
@@ -58,48 +80,60 @@ def data_files(store: DeltaStore) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("exchange=*/**/*.parquet")}
 
 
-def test_two_replacements_of_one_slice_leave_one_copy_the_later(rival):
+STORES = (Overtaken, Ambushed)
+EMPTY = OHLCV.schema.to_frame()
+
+
+@pytest.mark.parametrize("make", STORES)
+@pytest.mark.parametrize("before", [EMPTY, rows_at(OHLCV, ["2024-12-30"])], ids=["empty", "filled"])
+def test_two_replacements_of_one_slice_leave_one_copy_the_later(rival, make, before):
+    rival.replace(OHLCV, DAY, before)
     theirs, ours = rows_at(OHLCV, ["2024-12-30T01:00"], seed=1), rows_at(OHLCV, ["2024-12-30T02:00"], seed=2)
-    store = Overtaken(rival.lake_dir, once(lambda: rival.replace(OHLCV, DAY, theirs)))
+    store = make(rival.lake_dir, once(lambda: rival.replace(OHLCV, DAY, theirs)))
     store.replace(OHLCV, DAY, ours)
     assert_frame_equal(rival.read(OHLCV, EVER), ours)
-    assert (store.attempts, store.version(OHLCV)) == (2, 2)
+    assert len(rival.live_files(OHLCV)) == 1
 
 
-def test_files_of_an_attempt_that_lost_are_removed(rival):
-    store = Overtaken(rival.lake_dir, once(lambda: rival.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))))
+@pytest.mark.parametrize("make", STORES)
+def test_files_of_an_attempt_that_lost_are_removed(rival, make):
+    store = make(rival.lake_dir, once(lambda: rival.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))))
     store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"], seed=1))
     of_rival_and_ours = 2
     assert len(data_files(rival)) == of_rival_and_ours
     assert {file.path for file in rival.live_files(OHLCV)} < data_files(rival)
 
 
-def test_another_day_of_the_same_month_is_not_lost(rival):
+@pytest.mark.parametrize("make", STORES)
+def test_another_day_of_the_same_month_is_not_lost(rival, make):
     rival.replace(OHLCV, MONTH, rows_at(OHLCV, ["2024-12-01"]))
     next_day = part("2024-12-31", "2025-01-01")
-    store = Overtaken(rival.lake_dir, once(lambda: rival.replace(OHLCV, next_day, rows_at(OHLCV, ["2024-12-31"]))))
+    store = make(rival.lake_dir, once(lambda: rival.replace(OHLCV, next_day, rows_at(OHLCV, ["2024-12-31"]))))
     store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))
     assert rival.read(OHLCV, EVER)["open_time"].dt.day().to_list() == [1, 30, 31]
 
 
-def test_a_deletion_is_worked_out_again_when_the_month_got_another_day(rival):
+@pytest.mark.parametrize("make", STORES)
+def test_a_deletion_is_worked_out_again_when_the_month_got_another_day(rival, make):
     # What is deleted is all there is: nothing is written, and the rival's file holds the deleted day once more.
     rival.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))
     next_day = part("2024-12-31", "2025-01-01")
-    store = Overtaken(rival.lake_dir, once(lambda: rival.replace(OHLCV, next_day, rows_at(OHLCV, ["2024-12-31"]))))
-    store.replace(OHLCV, DAY, OHLCV.schema.to_frame())
+    store = make(rival.lake_dir, once(lambda: rival.replace(OHLCV, next_day, rows_at(OHLCV, ["2024-12-31"]))))
+    store.replace(OHLCV, DAY, EMPTY)
     assert rival.read(OHLCV, EVER)["open_time"].dt.day().to_list() == [31]
 
 
-def test_two_deletions_of_one_slice_both_succeed(rival):
+@pytest.mark.parametrize("make", STORES)
+def test_two_deletions_of_one_slice_both_succeed(rival, make):
     rival.replace(OHLCV, MONTH, rows_at(OHLCV, ["2024-12-30", "2024-12-31"]))
-    store = Overtaken(rival.lake_dir, once(lambda: rival.replace(OHLCV, DAY, OHLCV.schema.to_frame())))
-    store.replace(OHLCV, DAY, OHLCV.schema.to_frame())
+    store = make(rival.lake_dir, once(lambda: rival.replace(OHLCV, DAY, EMPTY)))
+    store.replace(OHLCV, DAY, EMPTY)
     assert rival.read(OHLCV, EVER)["open_time"].dt.day().to_list() == [31]
 
 
-def test_rows_appended_to_the_slice_meanwhile_are_replaced_too(rival):
-    store = Overtaken(rival.lake_dir, once(lambda: rival.append(OHLCV, rows_at(OHLCV, ["2024-12-30", "2024-12-31"]))))
+@pytest.mark.parametrize("make", STORES)
+def test_rows_appended_to_the_slice_meanwhile_are_replaced_too(rival, make):
+    store = make(rival.lake_dir, once(lambda: rival.append(OHLCV, rows_at(OHLCV, ["2024-12-30", "2024-12-31"]))))
     store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30T01:00"]))
     assert (
         rival.read(OHLCV, EVER)["open_time"].to_list()
@@ -125,10 +159,30 @@ def test_a_writer_elsewhere_costs_no_second_working_out(rival, where, kind):
     assert_frame_equal(rival.read(OHLCV, where), theirs)
 
 
+@pytest.mark.parametrize(("where", "kind"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_writer_elsewhere_at_the_last_moment_hinders_nobody(rival, where, kind):
+    theirs, ours = rows_at(OHLCV, [where.window.start], **kind), rows_at(OHLCV, ["2024-12-30"], seed=1)
+    store = Ambushed(rival.lake_dir, once(lambda: rival.replace(OHLCV, where, theirs)))
+    with stamina.set_testing(True, attempts=1):
+        store.replace(OHLCV, DAY, ours)
+    assert_frame_equal(rival.read(OHLCV, DAY), ours)
+    assert_frame_equal(rival.read(OHLCV, where), theirs)
+
+
+@pytest.mark.slow
+def test_a_table_whose_writers_never_rest_is_a_conflict_and_not_a_wait_for_ever(rival):
+    seeds = iter(range(1_000))
+    store = Ambushed(rival.lake_dir, lambda: rival.append(OHLCV, rows_at(OHLCV, ["2023-01-01"], seed=next(seeds))))
+    with pytest.raises(WriteConflict, match="other writers of the table won"):
+        store.append(OHLCV, rows_at(OHLCV, ["2024-12-30"]))
+    assert rival.read(OHLCV, DAY).is_empty()
+
+
 def test_appends_never_hinder_each_other(rival):
-    store = Overtaken(rival.lake_dir, lambda: rival.append(OHLCV, rows_at(OHLCV, ["2024-12-30"], seed=1)))
-    store.append(OHLCV, rows_at(OHLCV, ["2024-12-30"], seed=2))
-    assert (store.attempts, rival.read(OHLCV, DAY).height) == (1, 2)
+    for make in STORES:
+        store = make(rival.lake_dir, once(lambda: rival.append(OHLCV, rows_at(OHLCV, ["2024-12-30"], seed=1))))
+        store.append(OHLCV, rows_at(OHLCV, ["2024-12-30"], seed=2))
+    assert rival.read(OHLCV, DAY).height == 4
 
 
 def test_who_always_loses_gives_up_and_leaves_nothing(rival):

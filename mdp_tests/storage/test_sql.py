@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -233,6 +234,24 @@ def test_a_damaged_file_is_named_and_gives_no_rows(store):
     path.unlink()
     with pytest.raises(StoreCorrupt, match=path.name):
         query(store, "SELECT sum(close) FROM ohlcv")
+
+
+def test_a_byte_that_only_a_checksum_can_miss_is_missed(tmp_path):
+    store, minutes = (
+        DeltaStore(tmp_path / "lake"),
+        [at("2024-12-30") + timedelta(minutes=minute) for minute in range(500)],
+    )
+    store.replace(OHLCV, part("2024-12-30", "2024-12-31"), rows_at(OHLCV, minutes, has_holes=False))
+    path = store.directory(OHLCV) / store.live_files(OHLCV)[0].path
+    whole = path.read_bytes()
+    group = pq.read_metadata(path).row_group(0)
+    closes = next(chunk for chunk in map(group.column, range(group.num_columns)) if chunk.path_in_schema == "close")
+    for back in range(1, 400, 20):
+        body = bytearray(whole)
+        body[closes.data_page_offset + closes.total_compressed_size - back] ^= 1
+        path.write_bytes(body)
+        with pytest.raises(StoreCorrupt, match=path.name):
+            query(store, "SELECT sum(close) FROM ohlcv")
 
 
 def test_a_broken_log_is_no_fault_of_the_query(store):

@@ -63,7 +63,7 @@ def hour(open_time: str | datetime, close: float = 50.0, **values: Any) -> Row:
     """Return a raw hour of the volatility index, which has no amounts."""
     absent = {"volume": None, "quote_volume": None, "trades": None}
     who = {"exchange": DVOL.exchange.value, "symbol": DVOL.symbol_key, "timeframe": "1h"}
-    return raw(open_time, **{**absent, **who, "open": close, "close": close, **values})
+    return raw(open_time, **{**absent, **who, "open": close + 1, "close": close, **values})
 
 
 def candles(*rows: Row) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-Ending = Literal["whole", "cut", "reset", "hang"]
+Ending = Literal["whole", "cut", "drip", "reset", "hang"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Reply:
         body: As text.
         status: HTTP status.
         headers: Beside ``Content-Length``.
-        ending: ``cut`` promises the whole body, sends half and closes; ``reset`` and ``hang`` send nothing at all.
+        ending: ``cut`` promises the whole body, sends half and closes; ``drip`` sends a byte every 50 ms; ``reset`` and
+            ``hang`` send nothing at all.
         delay_s: Before it is sent.
     """
 
@@ -118,9 +119,17 @@ class ScriptedExchange:
         headers = {**reply.headers, "Content-Length": str(len(body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} Scripted\r\n{head}\r\n".encode())
-        writer.write(body[: len(body) // 2] if reply.ending == "cut" else body)
-        await writer.drain()
-        return reply.ending == "whole"
+        for piece in _pieces(body, reply.ending):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.05 if reply.ending == "drip" else 0)
+        return reply.ending != "cut"
+
+
+def _pieces(body: bytes, ending: Ending) -> list[bytes]:
+    if ending == "drip":
+        return [bytes([byte]) for byte in body]
+    return [body[: len(body) // 2] if ending == "cut" else body]
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:

@@ -23,10 +23,13 @@ from mdp.storage import open_store
 
 @dataclass
 class Workplace:
-    """Where commands run: their data directory and what they find in the environment."""
+    """Where commands run: their data directory and what they find in the environment.
+
+    Without ``simulator_url`` they look for the simulator that ``mdp up`` started there.
+    """
 
     data_dir: Path
-    simulator_url: str
+    simulator_url: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -34,6 +37,7 @@ class Workplace:
         urls = {
             f"MDP_EXCHANGES__{name}__REST_URL": f"{self.simulator_url}/{name.lower()}"
             for name in ("BINANCE", "BYBIT", "OKX", "DERIBIT")
+            if self.simulator_url
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MDP_", "DAGSTER_"))}
         return {**inherited, "MDP_DATA_DIR": str(self.data_dir), **urls, **self.extra}

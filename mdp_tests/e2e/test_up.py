@@ -1,0 +1,158 @@
+"""What ``make up`` starts, a backfill launched as the UI launches it, the page itself, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from mdp_tests.e2e.conftest import interrupt, start_up
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+LAYERS = ("raw_ohlcv", "ohlcv", "ohlcv_resampled")
+RECTANGLE = [f"2025-02-0{day}|{market}" for day in (1, 2, 3) for market in ("binance:ETH-USDT", "okx:BTC-USDT")]
+
+LAUNCH = """
+mutation Launch($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}"""
+BACKFILL = """
+query Backfill($id: String!) {
+  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status numPartitions error { message } } }
+}"""
+STATUSES = """
+query Statuses($asset: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $asset) {
+    ... on AssetNode {
+      partitionStats { numMaterialized numFailed numMaterializing }
+      assetPartitionStatuses {
+        ... on MultiPartitionStatuses {
+          ranges { primaryDimStartKey primaryDimEndKey
+            secondaryDim { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } } }
+        }
+      }
+      assetChecksOrError {
+        ... on AssetChecks {
+          checks {
+            name
+            partitionStatuses {
+              ... on AssetCheckMultiPartitionStatuses {
+                ranges { primaryDimStartKey primaryDimEndKey
+                  secondaryDim { ... on AssetCheckDefaultPartitionStatuses { succeeded failed skipped } } }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}"""
+
+
+def launch(up, assets, partitions):
+    """Launch a backfill of some assets over some partitions, as the materialize dialog does; wait for its end."""
+    params = {"assetSelection": [{"path": [asset]} for asset in assets], "partitionNames": partitions, "tags": []}
+    launched = up.graphql(LAUNCH, params=params)["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        state = up.graphql(BACKFILL, id=launched["backfillId"])["partitionBackfillOrError"]
+        if state["status"] not in ("REQUESTED", "CANCELING"):
+            return state["status"], state["error"]
+        time.sleep(1)
+    raise AssertionError(f"the backfill did not end: {state}")
+
+
+def ranges(statuses, *lists):
+    """Flatten ranges of two dimensions into lists of (first day, last day, market)."""
+    return [
+        sorted(
+            (part["primaryDimStartKey"], part["primaryDimEndKey"], market)
+            for part in statuses["ranges"]
+            for market in part["secondaryDim"][name]
+        )
+        for name in lists
+    ]
+
+
+def test_it_says_where_to_look_and_everything_is_there(up):
+    assert f"Dagster    {up.ui_url}" in up.text
+    assert "read binance:BTC-USDT 1h" in up.text
+    rows = json.loads(up.workplace.run("coverage", "--json").stdout)
+    assert len(rows) == 11
+    assert all((row["days"], row["coverage"], row["missing"]) == (14, 1.0, {}) for row in rows)
+
+
+def test_the_backfill_of_the_command_line_is_green_in_the_page(up):
+    node = up.graphql(STATUSES, asset={"path": ["ohlcv"]})["assetNodeOrError"]
+    (materialized,) = ranges(node["assetPartitionStatuses"], "materializedPartitions")
+    assert ("2024-12-25", "2025-01-07", "binance:BTC-USDT") in materialized
+
+
+def test_a_rectangle_launched_from_the_page_ends_with_every_partition_and_check_right(up):
+    assert launch(up, LAYERS, RECTANGLE) == ("COMPLETED_SUCCESS", None)
+    expected = [("2025-02-01", "2025-02-03", market) for market in ("binance:ETH-USDT", "okx:BTC-USDT")]
+    for asset in LAYERS:
+        node = up.graphql(STATUSES, asset={"path": [asset]})["assetNodeOrError"]
+        materialized, failed = ranges(node["assetPartitionStatuses"], "materializedPartitions", "failedPartitions")
+        assert [part for part in materialized if part[0] == "2025-02-01"] == expected
+        assert failed == []
+        assert node["partitionStats"]["numMaterializing"] == 0
+        (check,) = [check for check in node["assetChecksOrError"]["checks"] if check["name"] == "integrity"]
+        succeeded, failed, skipped = ranges(check["partitionStatuses"], "succeeded", "failed", "skipped")
+        assert [part for part in succeeded if part[0] == "2025-02-01"] == expected
+        assert (failed, skipped) == ([], [])
+    for market in ("binance:ETH-USDT", "okx:BTC-USDT"):
+        result = up.workplace.run("read", market, "1d", "--start", "2025-02-01", "--end", "2025-02-04", "-f", "json")
+        assert [row["minutes"] for row in json.loads(result.stdout)] == [1440] * 3
+
+
+def test_one_partition_launched_from_the_page_is_one_run(up):
+    assert launch(up, ("raw_dvol", "dvol"), ["BTC|2025-02-01"]) == ("COMPLETED_SUCCESS", None)
+    node = up.graphql(STATUSES, asset={"path": ["dvol"]})["assetNodeOrError"]
+    assert node["partitionStats"]["numMaterialized"] == 2 * 14 + 1
+
+
+def test_a_second_up_in_the_same_place_says_that_it_is_running(up):
+    second = up.workplace.run("up")
+    assert second.returncode == 0
+    assert f"already running: {up.ui_url}" in second.stdout
+
+
+@pytest.mark.browser
+def test_the_lineage_shows_every_asset(up):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        page = browser.new_page(viewport={"width": 1900, "height": 960})
+        page.goto(f"{up.ui_url}/asset-groups", wait_until="networkidle")
+        page.get_by_text("Hide navigation").click()
+        for group in ("exchanges", "raw", "validated", "resampled"):
+            page.get_by_text(group, exact=True).last.click()
+            page.wait_for_timeout(1500)
+        for asset in ("binance", "bybit", "okx", "deribit", *LAYERS, "raw_dvol", "dvol"):
+            assert page.get_by_text(asset, exact=True).count() >= 1, asset
+        page.screenshot(path=str(up.workplace.data_dir / "lineage.png"))
+        browser.close()
+
+
+def test_interrupted_it_stops_all_it_started_and_starts_again_without_redoing(up):
+    # Last in the file: it ends the shared one.
+    workers = set((up.workplace.data_dir / "log").glob("backfill-*"))
+    code, alive = interrupt(up)
+    assert (code, alive) == (0, [])
+    again = start_up(up.workplace.data_dir)
+    try:
+        assert set((up.workplace.data_dir / "log").glob("backfill-*")) == workers, "nothing is collected again"
+    finally:
+        assert interrupt(again) == (0, [])
