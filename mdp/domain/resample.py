@@ -8,7 +8,7 @@ does not exist. Not here: which slots are missing (``gaps``).
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,14 +42,14 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     if candles.is_empty():
         return pl.DataFrame(schema=CANDLE_SCHEMA)
     open_times = candles["open_time"].to_physical().to_numpy()
-    buckets = open_times // timeframe.microseconds  # numpy's `//` by a scalar is ten times as fast as its `%`
-    starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
+    numbers = open_times // timeframe.microseconds  # numpy's `//` by a scalar is ten times as fast as its `%`
+    starts = np.append(0, np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)
+    buckets = _Buckets.beginning_at(starts, len(candles))
     columns: dict[str, Any] = {
-        "open_time": pl.Series(buckets[starts] * timeframe.microseconds).cast(CANDLE_SCHEMA["open_time"]),
-        **_prices(candles, starts),
-        "volume": _at_eight_decimals(_sum_or_null(candles["volume"], starts)),
-        **{name: _sum_or_null(candles[name], starts) for name in ("quote_volume", "trades", "minutes")},
-        "ingested_at": pl.Series(_reduce(np.maximum, candles["ingested_at"].to_physical().to_numpy(), starts)).cast(
+        "open_time": pl.Series(numbers[starts] * timeframe.microseconds).cast(CANDLE_SCHEMA["open_time"]),
+        **_prices(candles, buckets),
+        **{name: _sum_or_null(candles[name], buckets) for name in ("volume", "quote_volume", "trades", "minutes")},
+        "ingested_at": pl.Series(_reduce(np.maximum, candles["ingested_at"].to_physical().to_numpy(), buckets)).cast(
             CANDLE_SCHEMA["ingested_at"]
         ),
     }
@@ -86,78 +86,90 @@ def resample_all(minutes: pl.DataFrame, *, closed_by: datetime | None = None) ->
     }
 
 
-def _prices(candles: pl.DataFrame, starts: Ints) -> dict[str, Floats]:
+class _Buckets(NamedTuple):
+    """Which stretch of a column each bucket is.
+
+    Attributes:
+        starts: Index of the first candle of each bucket.
+        length: Length of the column.
+        size: Candles of a bucket, when all have as many and few, which is every stretch without a gap; else None.
+    """
+
+    starts: Ints
+    length: int
+    size: int | None
+
+    @classmethod
+    def beginning_at(cls, starts: Ints, length: int) -> _Buckets:
+        size, rest = divmod(length, len(starts))
+        is_even = not rest and size <= _LARGEST_STEP and bool((np.diff(starts) == size).all())
+        return cls(starts, length, size if is_even else None)
+
+    def number_of_each(self) -> Ints:
+        """The number of the bucket that each candle is in."""
+        return np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=self.length))
+
+
+def _prices(candles: pl.DataFrame, buckets: _Buckets) -> dict[str, Floats]:
     """Open, high, low, close of each bucket, from its traded candles only where it has any."""
     open_, high, low, close = (candles[name].to_numpy() for name in ("open", "high", "low", "close"))
     traded = candles["volume"].to_numpy() != 0  # a null becomes NaN, which differs from 0: it may have been traded
     if not traded.all():
-        sizes = np.diff(np.r_[starts, len(traded)])
-        counts = traded | ~np.repeat(_reduce(np.logical_or, traded, starts), sizes)
-        starts = (np.cumsum(counts) - counts)[starts]
+        counts = traded | ~_reduce(np.logical_or, traded, buckets)[buckets.number_of_each()]
         open_, high, low, close = open_[counts], high[counts], low[counts], close[counts]
-    ends = np.r_[starts[1:], len(close)] - 1
+        buckets = _Buckets.beginning_at((np.cumsum(counts) - counts)[buckets.starts], len(close))
     return {
-        "open": open_[starts],
-        "high": _reduce(np.maximum, high, starts),
-        "low": _reduce(np.minimum, low, starts),
-        "close": close[ends],
+        "open": open_[buckets.starts],
+        "high": _reduce(np.maximum, high, buckets),
+        "low": _reduce(np.minimum, low, buckets),
+        "close": close[np.append(buckets.starts[1:], buckets.length) - 1],
     }
 
 
-def _common_size(length: int, starts: Ints) -> int | None:
-    """Size of the buckets when all have one and it is small, which is every stretch without a gap."""
-    size, rest = divmod(length, len(starts))
-    return None if rest or size > _LARGEST_STEP or not (np.diff(starts) == size).all() else size
-
-
-def _reduce(ufunc: np.ufunc, column: npt.NDArray[Any], starts: Ints) -> npt.NDArray[Any]:
-    """Reduce each bucket of ``column`` by a maximum, a minimum or a logical or; ``starts`` holds their first indices.
+def _reduce(ufunc: np.ufunc, column: npt.NDArray[Any], buckets: _Buckets) -> npt.NDArray[Any]:
+    """Reduce each bucket of ``column``.
 
     Buckets of one small size are reduced slice by slice: a quarter of the time of ``reduceat``.
     """
-    size = _common_size(len(column), starts)
+    size = buckets.size
     if size is None:
-        return np.asarray(ufunc.reduceat(column, starts))
-    reduced = column[::size].copy()
-    for offset in range(1, size):
+        return np.asarray(ufunc.reduceat(column, buckets.starts))
+    if size == 1:
+        return column
+    reduced = ufunc(column[::size], column[1::size])
+    for offset in range(2, size):
         ufunc(reduced, column[offset::size], out=reduced)
-    return reduced
+    return np.asarray(reduced)
 
 
-def _sum(column: npt.NDArray[Any], starts: Ints) -> npt.NDArray[Any]:
+def _sum(column: npt.NDArray[Any], buckets: _Buckets) -> npt.NDArray[Any]:
     """Sum of each bucket, added one by one from left to right.
 
-    The order makes a sum depend on nothing but its own bucket, to the last bit: ``np.add.reduceat`` adds in another
-    order than a sum slice by slice, so that a gap elsewhere would change the volume of a bucket that has none.
+    The order makes a sum depend on nothing but its own bucket, to the last bit: ``np.add.reduceat`` adds floats in
+    another order than a sum slice by slice, so that a gap elsewhere would change the volume of a bucket without one.
     """
-    size = _common_size(len(column), starts)
-    if size is not None:
-        total = column[::size].copy()
-        for offset in range(1, size):
-            total += column[offset::size]
-        return total
-    if column.dtype.kind == "i":
-        return np.asarray(np.add.reduceat(column, starts))
-    sizes = np.diff(np.r_[starts, len(column)])
-    return np.bincount(np.repeat(np.arange(len(starts)), sizes), weights=column)
+    if buckets.size is None and column.dtype.kind == "f":
+        return np.bincount(buckets.number_of_each(), weights=column)
+    return _reduce(np.add, column, buckets)
 
 
-def _at_eight_decimals(volume: pl.Series) -> pl.Series:
+def _at_eight_decimals(volume: Floats) -> Floats:
     """Free sums of traded amounts of the noise that adding floats leaves (1152.4720900000002).
 
     No exchange of ours trades a base coin in steps below 1e-8, so the sum to 8 decimals is the true one. Amounts so
     large that a float holds no 8 decimals (2**53 steps) are left alone; so is ``quote_volume``, which may have more.
     """
-    summed = volume.fill_null(0).to_numpy()
-    steps = np.rint(summed * 1e8)
-    exact = np.where(steps < 2.0**53, np.divide(steps, 1e8), summed)  # polars' `/` multiplies by the reciprocal
-    return pl.Series(exact).set(volume.is_null(), None)
+    steps = np.rint(volume * 1e8)
+    return np.where(steps < 2.0**53, np.divide(steps, 1e8), volume)
 
 
-def _sum_or_null(column: pl.Series, starts: Ints) -> pl.Series:
+def _sum_or_null(column: pl.Series, buckets: _Buckets) -> pl.Series:
     """Sum of each bucket; null where any part is null."""
-    if not column.null_count():
-        return pl.Series(_sum(column.to_numpy(), starts)).cast(column.dtype)
-    unknown = _reduce(np.logical_or, column.is_null().to_numpy(), starts)
-    sums = pl.Series(_sum(column.fill_null(0).to_numpy(), starts)).cast(column.dtype)
-    return sums.set(pl.Series(unknown), None)
+    has_unknown = column.null_count() > 0
+    sums = _sum((column.fill_null(0) if has_unknown else column).to_numpy(), buckets)
+    if column.name == "volume":
+        sums = _at_eight_decimals(sums)
+    made = pl.Series(sums).cast(column.dtype)
+    return (
+        made.set(pl.Series(_reduce(np.logical_or, column.is_null().to_numpy(), buckets)), None) if has_unknown else made
+    )

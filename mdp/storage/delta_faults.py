@@ -43,19 +43,17 @@ def delta_reason(error: BaseException) -> str:
 
 
 def remains(directory: Path) -> str | None:
-    """Return the name of a commit or of a directory of data where the library finds no table; None where is nothing.
+    """Return the name of a directory of data where the library finds no table; None where there is none.
 
     Raises:
         StorageError: the directory cannot be looked at.
     """
     try:
-        found = sorted(path.name for path in directory.iterdir() if "=" in path.name)
-        found += sorted(path.name for path in (directory / "_delta_log").glob("*.json"))
+        return min((path.name for path in directory.iterdir() if "=" in path.name), default=None)
     except FileNotFoundError:
         return None
-    except OSError as reason:
-        raise StorageError(f"{directory}: cannot be read: {os_reason(reason)}") from reason
-    return found[0] if found else None
+    except OSError as error:
+        raise StorageError(f"{directory}: cannot be read: {os_reason(error)}") from error
 
 
 def require_form(directory: Path, table: Table, delta: DeltaTable) -> None:

@@ -240,8 +240,6 @@ def _index(delta: DeltaTable) -> _Index:
 
 
 def _may_hold(files: _Index, part: Slice) -> Iterator[LiveFile]:
-    if part.window.is_empty:
-        return
     for timeframe in timeframe_names(part):
         first, last = periods_of(timeframe, part.window)
         of_key = files.get((part.market.exchange.value, part.market.symbol_key, timeframe), [])

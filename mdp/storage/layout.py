@@ -95,7 +95,7 @@ class NewFile:
 
 
 def periods_of(timeframe: str, window: Interval) -> tuple[str, str]:
-    """Return the first and the last period that a window, not empty, touches. They compare as text."""
+    """Return the first and the last period that a window touches. Periods of one timeframe compare as text."""
     form = _period_format(timeframe)
     return window.start.strftime(form), (window.end - _INSTANT).strftime(form)
 

@@ -44,7 +44,7 @@ query Statuses($asset: AssetKeyInput!) {
             partitionStatuses {
               ... on AssetCheckMultiPartitionStatuses {
                 ranges { primaryDimStartKey primaryDimEndKey
-                  secondaryDim { ... on AssetCheckDefaultPartitionStatuses { succeeded failed skipped } } }
+                  secondaryDim { ... on AssetCheckDefaultPartitionStatuses { succeededPartitions failedPartitions skippedPartitions } } }
               }
             }
           }
@@ -105,7 +105,9 @@ def test_a_rectangle_launched_from_the_page_ends_with_every_partition_and_check_
         assert failed == []
         assert node["partitionStats"]["numMaterializing"] == 0
         (check,) = [check for check in node["assetChecksOrError"]["checks"] if check["name"] == "integrity"]
-        succeeded, failed, skipped = ranges(check["partitionStatuses"], "succeeded", "failed", "skipped")
+        succeeded, failed, skipped = ranges(
+            check["partitionStatuses"], "succeededPartitions", "failedPartitions", "skippedPartitions"
+        )
         assert [part for part in succeeded if part[0] == "2025-02-01"] == expected
         assert (failed, skipped) == ([], [])
     for market in ("binance:ETH-USDT", "okx:BTC-USDT"):

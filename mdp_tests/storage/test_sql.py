@@ -82,6 +82,8 @@ CONDITIONS = [
     "symbol LIKE 'SOL%' OR timeframe <> '1m'",
     "open_time >= '2024-12-01' AND open_time < '2024-12-02'",
     "open_time = '2024-12-31T18:00:00Z'",
+    "open_time = '2024-12-01'",
+    "open_time <= '2025-01-01' AND timeframe = '4h'",
     "open_time < '2024-12-01 00:00:00+05'",
     "open_time::DATE = '2024-12-31'",
     "close > 45000 AND quote_volume IS NOT NULL",
@@ -154,7 +156,7 @@ HARMFUL = [
     "SELECT * FROM read_parquet('{live}')",
     "SELECT * FROM read_text('/etc/passwd')",
     "SELECT * FROM glob('{lake}/*')",
-    "SELECT * FROM store",
+    "SELECT * FROM visible",
 ]
 
 
@@ -162,12 +164,13 @@ HARMFUL = [
 def test_no_statement_changes_the_lake_or_opens_a_file(store, connection, sql):
     live = store.directory(OHLCV) / store.live_files(OHLCV)[0].path
     text = sql.format(new=store.lake_dir / "new", live=live, lake=store.lake_dir)
-    before = footprint(store)
+    before, visible = footprint(store), pl.DataFrame({"a": [1]})
     with pytest.raises(duckdb.Error):
         connection.execute(text).fetchall()
     with pytest.raises(InputError, match=r"^sql: "):
         query(store, text)
     assert footprint(store) == before
+    assert visible.height == 1
 
 
 @pytest.mark.parametrize(
