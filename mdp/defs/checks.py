@@ -8,6 +8,9 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from mdp.defs.metadata import records_table
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, key_of, slices_of
@@ -52,6 +55,47 @@ def _passed(verdicts: Mapping[Any, Verdict]) -> bool:
     return all(verdict.holds and not verdict.doubts for verdict in verdicts.values())
 
 
+def _evaluate_each(
+    run: dg.OpExecutionContext, asset: dg.AssetKey, verdicts: Mapping[tuple[Slice, date], Verdict]
+) -> None:
+    """Log one evaluation for each partition.
+
+    Dagster evaluates a run of many partitions as one, without partition, and shows each of them as skipped. An
+    evaluation counts only for the materialization it names, so each names the latest of its partition.
+    """
+    judged = _latest_materializations(run.instance, asset, {key_of(part.market, day) for part, day in verdicts})
+    for (part, day), verdict in verdicts.items():
+        partition = key_of(part.market, day)
+        run.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=asset,
+                check_name=CHECK_NAME,
+                passed=_passed({day: verdict}),
+                severity=_severity({day: verdict}),
+                metadata=_metadata({(part, day): verdict}),
+                target_materialization_data=judged.get(partition),
+                blocking=True,
+                partition=partition,
+            )
+        )
+
+
+def _latest_materializations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: set[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    latest = instance.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=partitions
+    )
+    wanted = dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(latest.values()))
+    records = instance.fetch_materializations(wanted, limit=max(1, len(latest))).records
+    return {
+        str(record.partition_key): AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in records
+    }
+
+
 def integrity_check(
     asset: str, partitions: dg.MultiPartitionsDefinition, inspect: Inspect, description: str
 ) -> dg.AssetChecksDefinition:
@@ -73,19 +117,7 @@ def integrity_check(
             for day, verdict in inspect(store, part).items()
         }
         if not run.has_partition_key:
-            # Dagster evaluates a run of many partitions as one, without partition: each would be shown as skipped.
-            for (part, day), verdict in verdicts.items():
-                run.log_event(
-                    dg.AssetCheckEvaluation(
-                        asset_key=dg.AssetKey(asset),
-                        check_name=CHECK_NAME,
-                        passed=_passed({day: verdict}),
-                        severity=_severity({day: verdict}),
-                        metadata=_metadata({(part, day): verdict}),
-                        blocking=True,
-                        partition=key_of(part.market, day),
-                    )
-                )
+            _evaluate_each(run, dg.AssetKey(asset), verdicts)
         return dg.AssetCheckResult(passed=_passed(verdicts), severity=_severity(verdicts), metadata=_metadata(verdicts))
 
     return check

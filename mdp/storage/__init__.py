@@ -22,7 +22,5 @@ def open_store(settings: Settings) -> CandleStore:
         ConfigError: a store that this version does not have.
     """
     if settings.store != "duckdb":
-        raise ConfigError(
-            "MDP_STORE", got=settings.store, expected="duckdb: no other store is available in this version"
-        )
+        raise ConfigError("MDP_STORE", got=settings.store, expected="duckdb; others are not available in this version")
     return DeltaStore(settings.lake_dir)

@@ -8,6 +8,7 @@ Not here: the log (``delta_log``), the files (``parquet``), SQL (``sql``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -16,7 +17,7 @@ from pathlib import Path
 import polars as pl
 import stamina
 
-from mdp.errors import StorageError, StoreCorrupt, WriteConflict
+from mdp.errors import InputError, StorageError, StoreCorrupt, WriteConflict
 from mdp.ports import Slice, Table
 from mdp.storage.delta_log import DeltaLog
 from mdp.storage.layout import LiveFile, NewFile, Partition, by_partition, stored_schema
@@ -31,6 +32,8 @@ from mdp.storage.rows import (
     timeframe_names,
 )
 
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+
 _RACES = 12
 """How often a slice is worked out anew because another writer replaced it meanwhile: about ten seconds of waiting."""
 
@@ -44,9 +47,15 @@ class DeltaStore:
 
     Args:
         lake_dir: Directory of the lake; made on the first write.
+
+    Raises:
+        InputError: a path that the Delta library would not find again.
     """
 
     def __init__(self, lake_dir: Path) -> None:
+        if _ESCAPE.search(str(lake_dir.absolute())):
+            # deltalake 1.6.6 writes the log of such a table and then looks for it under the decoded name.
+            raise InputError("lake_dir", got=str(lake_dir), expected="a path without % and two hexadecimal digits")
         self.lake_dir = lake_dir
         self._logs: dict[str, DeltaLog] = {}
         self._reader = FileReader()

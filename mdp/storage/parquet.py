@@ -171,7 +171,7 @@ _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError,
 
 
 def _read(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr) -> pl.DataFrame:
-    rows = pl.scan_parquet(list(paths), hive_partitioning=False).filter(keep).select(list(schema)).collect()
+    rows = pl.scan_parquet(list(paths), hive_partitioning=False, glob=False).filter(keep).select(list(schema)).collect()
     require_schema(rows, schema, "its columns")
     return rows
 

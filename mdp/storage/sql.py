@@ -64,7 +64,6 @@ def create_views(connection: duckdb.DuckDBPyConnection, store: DeltaStore) -> No
         )
     if not connection.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0]:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET python_enable_replacements = false")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
 

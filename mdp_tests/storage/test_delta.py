@@ -17,9 +17,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mdp.domain.candles import CANDLE_SCHEMA
-from mdp.errors import StorageError
+from mdp.errors import InputError, StorageError
 from mdp.ports import GAPS, OHLCV, RAW_OHLCV, REVISIONS, TABLES
 from mdp.storage import DeltaStore
+from mdp.storage.sql import query
 from mdp_tests.contracts.rows import DAY, EVER, OTHER_MARKET, part, rows_at
 from mdp_tests.support.builders import at
 
@@ -217,6 +218,32 @@ def test_a_recorded_candle_takes_at_most_31_bytes(store):
     store.replace(OHLCV, where, minutes)
     assert_frame_equal(store.read(OHLCV, where), minutes, check_exact=True)
     assert sum(file.size_bytes for file in store.live_files(OHLCV)) / minutes.height <= 31
+
+
+@pytest.mark.parametrize("name", ["my data", "da[1]ta*?", "100%", "a#b?c=d&e", "Märkte ₿", "it's", "exchange=okx"])
+def test_a_lake_may_lie_in_a_directory_of_any_name(tmp_path, name):
+    store = DeltaStore(tmp_path / name / "lake")
+    for seed in range(2):
+        rows = rows_at(OHLCV, ["2024-12-30", "2025-01-02"], seed=seed)
+        store.replace(OHLCV, part("2024-12-30", "2025-01-03"), rows)
+        assert_frame_equal(DeltaStore(store.lake_dir).read(OHLCV, EVER), rows)
+    assert_frame_equal(query(store, "SELECT * FROM ohlcv ORDER BY open_time"), rows)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_directory_whose_name_the_library_would_decode_is_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match=r"lake_dir: .*50%20off"):
+        DeltaStore(tmp_path / "50%20off" / "lake")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lake_may_be_named_relative_to_where_we_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = DeltaStore(Path("data/lake"))
+    store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))
+    store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"], seed=1))
+    assert DeltaStore(tmp_path / "data" / "lake").read(OHLCV, DAY).height == 1
+    assert query(store, "SELECT * FROM ohlcv").height == 1
 
 
 def test_markets_and_tables_do_not_share_files(store):
