@@ -39,7 +39,7 @@ check: $(INSTALLED)  ## Format, lint, types, Dagster's own checks of the definit
 	$(BIN)/ruff format --check mdp mdp_tests
 	$(BIN)/ruff check mdp mdp_tests
 	$(BIN)/mypy
-	eval "$$($(BIN)/mdp env)" && $(BIN)/dg check defs && $(BIN)/dagster definitions validate -w workspace.yaml
+	. $(BIN)/activate && eval "$$(mdp env)" && dg check defs && dagster definitions validate -w workspace.yaml
 
 fmt: $(INSTALLED)  ## Format the code, mend what ruff can mend
 	$(BIN)/ruff format mdp mdp_tests

@@ -67,7 +67,7 @@ def _evaluate_each(
     for (part, day), verdict in verdicts.items():
         partition = key_of(part.market, day)
         run.log_event(
-            dg.AssetCheckEvaluation(
+            dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # accepted and stored, though not in the signature
                 asset_key=asset,
                 check_name=CHECK_NAME,
                 passed=_passed({day: verdict}),

@@ -3,6 +3,8 @@
 Shells that hold configuration and give plain objects of the edges. Not here: what the objects do.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -32,7 +34,7 @@ class LakeSql(DuckDBResource):
     database: str = ":memory:"
     _store: DeltaStore | None = PrivateAttr(default=None)
 
-    def over(self, store: DeltaStore) -> "LakeSql":
+    def over(self, store: DeltaStore) -> LakeSql:
         """Return the resource for one lake."""
         self._store = store
         return self

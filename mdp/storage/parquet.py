@@ -125,13 +125,13 @@ class FileReader:
     def __init__(self) -> None:
         self._compared: dict[Path, Stamp] = {}
 
-    def read(self, paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr) -> pl.DataFrame:
-        """Return the rows of some files for which ``keep`` holds, file after file.
+    def read(self, paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None) -> pl.DataFrame:
+        """Return the rows of some files, file after file.
 
         Args:
             paths: At least one.
             schema: The columns to read, at least one, and the types they must have.
-            keep: On columns of the files.
+            keep: Which rows, by columns of the files; all when None.
 
         Raises:
             StoreCorrupt: names the first file that is missing, damaged or of another form.
@@ -170,13 +170,14 @@ _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError,
 """What reading a broken file raises. A panic is not an ``Exception``."""
 
 
-def _read(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr) -> pl.DataFrame:
-    rows = pl.scan_parquet(list(paths), hive_partitioning=False, glob=False).filter(keep).select(list(schema)).collect()
+def _read(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None) -> pl.DataFrame:
+    stored = pl.scan_parquet(list(paths), hive_partitioning=False, glob=False)
+    rows = (stored if keep is None else stored.filter(keep)).select(list(schema)).collect()
     require_schema(rows, schema, "its columns")
     return rows
 
 
-def _first_unreadable(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr) -> Path:
+def _first_unreadable(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None) -> Path:
     for path in paths:
         try:
             _read([path], schema, keep)

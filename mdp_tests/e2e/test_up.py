@@ -44,7 +44,8 @@ query Statuses($asset: AssetKeyInput!) {
             partitionStatuses {
               ... on AssetCheckMultiPartitionStatuses {
                 ranges { primaryDimStartKey primaryDimEndKey
-                  secondaryDim { ... on AssetCheckDefaultPartitionStatuses { succeededPartitions failedPartitions skippedPartitions } } }
+                  secondaryDim { ... on AssetCheckDefaultPartitionStatuses {
+                    succeededPartitions failedPartitions skippedPartitions } } }
               }
             }
           }

@@ -13,19 +13,15 @@ from mdp.domain.candles import RAW_SCHEMA
 from mdp.pipeline.collect import OpenSource, collect_candles, collect_dvol
 from mdp.ports import Clock
 
-_COMMON = {
-    "group_name": "raw",
-    "owners": ["team:market-data"],
-    "backfill_policy": dg.BackfillPolicy.single_run(),
-}
-
 
 @dg.asset(
     partitions_def=MARKET_DAYS,
     deps=["binance", "bybit", "okx"],
     kinds={"python", "polars", "deltalake"},
     metadata={"dagster/column_schema": column_schema(RAW_SCHEMA), "dagster/table_name": "raw_ohlcv"},
-    **_COMMON,
+    group_name="raw",
+    owners=["team:market-data"],
+    backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def raw_ohlcv(
     context: dg.AssetExecutionContext, sources: dg.ResourceParam[OpenSource], clock: dg.ResourceParam[Clock]
@@ -43,7 +39,9 @@ def raw_ohlcv(
     deps=["deribit"],
     kinds={"python", "polars", "deltalake"},
     metadata={"dagster/column_schema": column_schema(RAW_SCHEMA), "dagster/table_name": "raw_dvol"},
-    **_COMMON,
+    group_name="raw",
+    owners=["team:market-data"],
+    backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def raw_dvol(
     context: dg.AssetExecutionContext,

@@ -14,18 +14,14 @@ from mdp.domain.candles import CANDLE_SCHEMA, DVOL_SCHEMA
 from mdp.pipeline.judge import judge_candles, judge_dvol
 from mdp.ports import Clock
 
-_COMMON = {
-    "group_name": "validated",
-    "owners": ["team:market-data"],
-    "backfill_policy": dg.BackfillPolicy.single_run(),
-}
-
 
 @dg.asset(
     partitions_def=MARKET_DAYS,
     kinds={"python", "polars", "deltalake"},
     metadata={"dagster/column_schema": column_schema(CANDLE_SCHEMA), "dagster/table_name": "ohlcv_1m"},
-    **_COMMON,
+    group_name="validated",
+    owners=["team:market-data"],
+    backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def ohlcv(
     raw_ohlcv: Stored, reference: dg.ResourceParam[Reference], clock: dg.ResourceParam[Clock]
@@ -42,7 +38,9 @@ def ohlcv(
     partitions_def=CURRENCY_DAYS,
     kinds={"python", "polars", "deltalake"},
     metadata={"dagster/column_schema": column_schema(DVOL_SCHEMA), "dagster/table_name": "dvol"},
-    **_COMMON,
+    group_name="validated",
+    owners=["team:market-data"],
+    backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def dvol(
     raw_dvol: Stored,
