@@ -7,6 +7,7 @@ explained; 130 interrupted. Not here: what a command does (one module each).
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -141,7 +142,7 @@ def env() -> None:
     from mdp.config.settings import load_settings
 
     for name, value in dagster_environment(load_settings()).items():
-        sys.stdout.write(f'export {name}="{value}"\n')
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
 
 
 def main() -> None:
