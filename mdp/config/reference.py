@@ -6,16 +6,19 @@ Not here: what follows from a fact (``domain.gaps``).
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from mdp.config.settings import PROJECT_ROOT
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import Exchange, Market
 from mdp.errors import ConfigError
+
+Fact = TypeVar("Fact")
 
 REFERENCE_DIR = PROJECT_ROOT / "data" / "reference"
 
@@ -61,24 +64,26 @@ def load_reference(folder: Path = REFERENCE_DIR) -> Reference:
     Raises:
         ConfigError: a file is missing, or a row of it cannot be understood; the message names file and line.
     """
-    listings = {
-        Market.parse(row["market"]): parse_time(row["first_open_time"])
-        for row in _rows(folder / "markets.csv")
-        if row["first_open_time"]
-    }
-    outages = tuple(
-        Outage(Exchange(row["exchange"]), row["symbol"], Interval(parse_time(row["start"]), parse_time(row["end"])))
-        for row in _rows(folder / "known_outages.csv")
-    )
-    return Reference(listings, outages)
+    listings = dict(_read(folder / "markets.csv", _listing))
+    outages = tuple(_read(folder / "known_outages.csv", _outage))
+    return Reference({market: first for market, first in listings.items() if first is not None}, outages)
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _listing(row: dict[str, str]) -> tuple[Market, datetime | None]:
+    first = row["first_open_time"]
+    return Market.parse(row["market"]), parse_time(first) if first else None
+
+
+def _outage(row: dict[str, str]) -> Outage:
+    return Outage(Exchange(row["exchange"]), row["symbol"], Interval(parse_time(row["start"]), parse_time(row["end"])))
+
+
+def _read(path: Path, understand: Callable[[dict[str, str]], Fact]) -> Iterator[Fact]:
     if not path.is_file():
         raise ConfigError(str(path), got="no such file", expected="the reference file of the project")
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
-                yield row
+                yield understand(row)
             except (ValueError, KeyError) as error:
-                raise ConfigError(f"{path}, line {number}", got=row, expected=str(error)) from error
+                raise ConfigError(f"{path}, line {number}", got=dict(row), expected=str(error)) from error

@@ -53,20 +53,25 @@ def judge_candles(parts: Iterable[Slice], store: CandleStore, reference: Referen
     """
     for part in parts:
         raw = _read_collected(store, RAW_OHLCV, part)
-        judged = split_by_rules(raw, Asked(part.window, Timeframe.M1))
-        candles = to_candles(judged.accepted, Timeframe.M1)
+        # Each day against its own window: a stray row must not be judged by how many days the run happens to hold.
+        judged = [
+            split_by_rules(raw.filter(pl.col("window_start") == window.start), Asked(window, Timeframe.M1))
+            for _, window in days_of(part)
+        ]
+        rejected = pl.concat([day.rejected for day in judged])
+        candles = to_candles(pl.concat([day.accepted for day in judged]), Timeframe.M1)
         listed_at = reference.listed_at(part.market)
         gaps = _gaps(part, candles, Timeframe.M1, listed_at, reference, clock)
         revisions = find_revisions(store.read(OHLCV, part), candles, revised_at=clock())
         yield Batch(
             part=part,
             writes=(
-                Write(REJECTED_OHLCV, part, judged.rejected),
+                Write(REJECTED_OHLCV, part, rejected),
                 Write(GAPS, part, gaps),
                 Write(REVISIONS, part, _not_yet_recorded(store, part, revisions), appends=True),
                 Write(OHLCV, part, candles),
             ),
-            days=_reports(part, candles, judged.rejected, gaps, revisions),
+            days=_reports(part, candles, rejected, gaps, revisions),
         )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from mdp.errors import StorageError, StoreCorrupt, WriteConflict
@@ -158,10 +158,11 @@ class DeltaLog:
                 actions, "append", delta.schema(), list(PARTITION_COLUMNS), commit_properties=properties
             )
         except DELTA_FAILURES as error:
-            # What follows a commit (a checkpoint) can fail after the commit itself is done: only the log knows.
+            # Another writer was first, or what follows a commit (a checkpoint) failed after the commit itself was done,
+            # or nothing can be written: only the log knows.
             if self._is_published(added):
                 return True
-            if isinstance(error, CommitFailedError) and self.version() != version:
+            if self.version() != version:
                 return False
             raise StorageError(f"{self.directory}: cannot be written: {delta_reason(error)}") from error
         return True

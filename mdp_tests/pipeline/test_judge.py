@@ -244,3 +244,27 @@ def test_days_nobody_asked_for_are_unfetched_and_listed_as_missing():
     assert missing_days(days) == [window("2024-12-28", "2024-12-30"), window("2024-12-31", "2025-01-02")]
     assert stored_days(store, MARKET, week) == PART.window
     assert stored_days(store, DVOL, week) is None
+
+
+def test_a_row_is_judged_against_the_day_it_was_asked_for_whatever_the_run():
+    """A stray row of the next day is rejected in a run of one day and in a run of many alike."""
+    store = MemoryStore()
+    first, second = (parts_of([(MARKET, day)])[0] for day in (date(2024, 12, 30), date(2024, 12, 31)))
+    both = parts_of([(MARKET, date(2024, 12, 30)), (MARKET, date(2024, 12, 31))])[0]
+
+    def stray(asked, rows):
+        extra = rows.head(1).with_columns(
+            pl.lit(at("2024-12-31T10:00")).cast(rows.schema["open_time"]).alias("open_time"), close=pl.lit(101.0)
+        )
+        return pl.concat([rows, extra]) if asked[2] == first.window else rows
+
+    for part in (first, second):
+        for batch in collect_candles([part], ScriptedExchanges(edit=stray), clock):
+            keep(store, batch)
+    for batch in judge_candles([both], store, NOTHING_KNOWN, clock):
+        keep(store, batch)
+    rejected = store.read(REJECTED_OHLCV, both)
+    assert rejected.select("window_start", "failed_rules").rows() == [
+        (at("2024-12-30"), ["open_time_is_inside_window"])
+    ]
+    assert store.read(OHLCV, both).height == 2880
