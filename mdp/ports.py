@@ -91,9 +91,11 @@ class CandleSource(Protocol):
     async def fetch(self, market: Market, timeframe: Timeframe, window: Interval) -> Fetched:
         """Ask for every candle that opens inside ``window``, in as many pages as it takes.
 
-        A short or empty page is a suspicion that is confirmed by a second request, never taken as the end.
+        A short or empty page is a suspicion that is confirmed by a second request, never taken as the end. Slots
+        that lie in the exchange's future are not asked.
 
         Raises:
+            InputError: the exchange has no such market or timeframe.
             ExchangeError: the whole window could not be asked; nothing partial is returned.
         """
         ...
@@ -122,6 +124,7 @@ class CandleStore(Protocol):
             SchemaMismatch: the frame is not of the table's schema.
             InvariantViolation: a row lies outside the slice; nothing was written.
             WriteConflict: other writers kept winning; nothing was written.
+            StorageError: the disk is full or cannot be written; nothing was written.
         """
         ...
 
@@ -130,6 +133,8 @@ class CandleStore(Protocol):
 
         Raises:
             SchemaMismatch: the frame is not of the table's schema.
+            InvariantViolation: a row names no market, timeframe or time; nothing was written.
             WriteConflict: other writers kept winning; nothing was written.
+            StorageError: the disk is full or cannot be written; nothing was written.
         """
         ...

@@ -23,7 +23,7 @@ from mdp.ports import CandleStore, Clock
 WARN = dg.AssetCheckSeverity.WARN
 
 
-@dg.asset_check(asset="ohlcv")
+@dg.asset_check(asset="market_coverage")
 def is_fresh(store: dg.ResourceParam[CandleStore], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
     """Every market, each for itself, has candles of the last 26 hours: one live market cannot hide eight dead ones."""
     found = lags(store, SPOT_MARKETS, clock())
@@ -36,7 +36,7 @@ def is_fresh(store: dg.ResourceParam[CandleStore], clock: dg.ResourceParam[Clock
     )
 
 
-@dg.asset_check(asset="ohlcv")
+@dg.asset_check(asset="market_coverage")
 def exchanges_agree(duckdb: dg.ResourceParam[LakeSql], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
     """On the last full day 99 % of each market's closes lie within 1 % of the median of the exchanges."""
     window = last_full_day(clock())
@@ -54,11 +54,11 @@ def exchanges_agree(duckdb: dg.ResourceParam[LakeSql], clock: dg.ResourceParam[C
     )
 
 
-@dg.asset_check(asset="ohlcv_resampled")
+@dg.asset_check(asset="market_coverage")
 def matches_native_timeframe(
     store: dg.ResourceParam[CandleStore], sources: dg.ResourceParam[OpenSource], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
-    """Our 1h candles of the last full day equal those the exchange makes itself."""
+    """Our 1h candles of the last full day equal those the exchange makes itself, for every market that has any."""
     with as_failure():
         compared = compare_with_native(store, SPOT_MARKETS, sources, last_full_day(clock()))
     rows = [(str(one.market), one.compared, one.differing) for one in compared]

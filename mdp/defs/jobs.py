@@ -15,10 +15,7 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 candles_job = dg.define_asset_job(
     "candles_job",
-    selection=dg.AssetSelection.assets("raw_ohlcv", "ohlcv", "ohlcv_resampled").without_checks()
-    | dg.AssetSelection.checks(
-        *(dg.AssetCheckKey(dg.AssetKey(asset), "integrity") for asset in ("raw_ohlcv", "ohlcv", "ohlcv_resampled"))
-    ),
+    selection=dg.AssetSelection.assets("raw_ohlcv", "ohlcv", "ohlcv_resampled"),
     description="Collect, judge and resample the candles of some days of some markets.",
 )
 
@@ -30,12 +27,9 @@ dvol_job = dg.define_asset_job(
 
 agreement_job = dg.define_asset_job(
     "agreement_job",
-    selection=dg.AssetSelection.checks(
-        dg.AssetCheckKey(dg.AssetKey("ohlcv"), "is_fresh"),
-        dg.AssetCheckKey(dg.AssetKey("ohlcv"), "exchanges_agree"),
-        dg.AssetCheckKey(dg.AssetKey("ohlcv_resampled"), "matches_native_timeframe"),
-    ),
-    description="Compare what is stored with the clock, with the other exchanges and with the exchange's own candles.",
+    selection=dg.AssetSelection.assets("market_coverage"),
+    description="Report the coverage of all markets, and compare what is stored with the clock, with the other "
+    "exchanges and with the exchange's own candles.",
 )
 
 

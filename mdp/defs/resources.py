@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
-from pydantic import PrivateAttr
 
 from mdp.config.reference import load_reference
 from mdp.config.services import exchange_settings
@@ -29,23 +29,20 @@ from mdp.storage.sql import create_views
 
 
 class LakeSql(DuckDBResource):
-    """DuckDB over the lake: each connection is in memory and opens with one view for each table."""
+    """DuckDB over the lake: each connection is in memory and opens with one view for each table.
+
+    Attributes:
+        lake_dir: Where the lake is.
+    """
 
     database: str = ":memory:"
-    _store: DeltaStore | None = PrivateAttr(default=None)
-
-    def over(self, store: DeltaStore) -> LakeSql:
-        """Return the resource for one lake."""
-        self._store = store
-        return self
+    lake_dir: str
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection with the views; it is closed whatever happens, which the base class does not promise."""
-        if self._store is None:
-            raise RuntimeError("LakeSql.over(store) must be called first")
         with closing(duckdb.connect(self.database)) as connection:
-            create_views(connection, self._store)
+            create_views(connection, DeltaStore(Path(self.lake_dir)))
             yield connection
 
 
@@ -74,9 +71,7 @@ def platform_resources(settings: Settings) -> dict[str, Any]:
         "io_manager": dg.IOManagerDefinition(
             lambda context: CandleIOManager(context.resources.store), required_resource_keys={"store"}
         ),
-        "duckdb": dg.ResourceDefinition(
-            lambda context: LakeSql().over(context.resources.store), required_resource_keys={"store"}
-        ),
+        "duckdb": LakeSql(lake_dir=str(settings.lake_dir)),
         "sources": dg.ResourceDefinition(lambda _: source_opener(settings, utc_now)),
         "clock": dg.ResourceDefinition.hardcoded_resource(utc_now, "The machine's clock, in UTC"),
         "reference": dg.ResourceDefinition(lambda _: load_reference(), description="Listings and known outages"),

@@ -68,7 +68,8 @@ def compare_with_native(
 ) -> list[NativeComparison]:
     """Ask each exchange for its own 1h candles of a window and compare them with ours.
 
-    Open, high, low and close must be equal, volume to 8 decimals; a candle that only one side has differs.
+    Open, high, low and close must be equal, volume to 8 decimals; a candle that only one side has differs. A market
+    without any stored candle in the window is left out: whether it should have some, ``lags`` tells.
 
     Raises:
         ExchangeError: an exchange could not be asked.
@@ -81,8 +82,10 @@ def compare_with_native(
 
     compared = []
     for market in markets:
-        theirs = asyncio.run(native(market)).filter("closed").unique("open_time", keep="last")
         ours = store.read(OHLCV, Slice(market, (hour,), window))
+        if ours.is_empty():
+            continue
+        theirs = asyncio.run(native(market)).filter("closed").unique("open_time", keep="last")
         both = ours.join(theirs, on="open_time", how="full", suffix="_native", coalesce=True)
         prices = pl.any_horizontal(
             pl.col(name).ne_missing(pl.col(f"{name}_native")) for name in ("open", "high", "low", "close")

@@ -1,0 +1,146 @@
+"""The report and the checks that look at all markets at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+
+from mdp.config.reference import Reference
+from mdp.config.settings import load_settings
+from mdp.definitions import build
+from mdp.defs.io_managers import CandleIOManager
+from mdp.defs.jobs import RANGE_END, RANGE_START
+from mdp.defs.resources import LakeSql
+from mdp.domain.market import Exchange
+from mdp.domain.timeframe import Timeframe
+from mdp.errors import ExchangeUnavailable
+from mdp.storage.delta import DeltaStore
+from mdp_tests.support.builders import at
+from mdp_tests.support.scripted_source import ScriptedExchanges
+
+YESTERDAY = at("2024-12-30")
+
+
+def own_hours(asked, rows):
+    """What an exchange that trades 1.0 each minute says of its hours."""
+    return rows.with_columns(volume=60.0) if asked[1] is Timeframe.H1 else rows
+
+
+class Night:
+    """The night after 2024-12-30: nine markets are collected, then the report runs with its checks."""
+
+    def __init__(self, lake_dir):
+        self.lake_dir = lake_dir
+        self.store = DeltaStore(lake_dir)
+        self.exchanges = ScriptedExchanges(price=lambda market, moment: 100.0, edit=own_hours)
+        self.now = at("2024-12-31T00:40")
+
+    def run(self, job, **options):
+        resources = {
+            "settings": load_settings(),
+            "store": self.store,
+            "io_manager": CandleIOManager(self.store),
+            "sources": self.exchanges,
+            "clock": lambda: self.now,
+            "reference": Reference({}, ()),
+            "duckdb": LakeSql(lake_dir=str(self.lake_dir)),
+        }
+        with dg.DagsterInstance.ephemeral() as instance:
+            return (
+                build(resources)
+                .resolve_job_def(job)
+                .execute_in_process(instance=instance, raise_on_error=False, **options)
+            )
+
+    def collect(self):
+        tags = {RANGE_START: "2024-12-30|binance:BTC-USDT", RANGE_END: "2024-12-30|okx:SOL-USDT"}
+        assert self.run("candles_job", tags=tags).success
+
+    def report(self):
+        """Return what each check found, and the table of the report."""
+        result = self.run("agreement_job")
+        assert result.success
+        (made,) = result.asset_materializations_for_node("market_coverage")
+        checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
+        return checks, made.metadata["coverage"].records
+
+
+@pytest.fixture
+def night(tmp_path):
+    return Night(tmp_path / "lake")
+
+
+def test_a_good_night_passes_every_check(night):
+    night.collect()
+    checks, coverage = night.report()
+    assert {name: check.passed for name, check in checks.items()} == dict.fromkeys(
+        ("is_fresh", "exchanges_agree", "matches_native_timeframe"), True
+    )
+    assert checks["exchanges_agree"].metadata["markets compared"].value == 9
+    assert [record.data["compared"] for record in checks["matches_native_timeframe"].metadata["candles"].records] == [
+        24
+    ] * 9
+    assert [record.data["present"] for record in coverage] == [1440] * 9 + [0, 0]
+
+
+def test_a_market_that_stays_behind_is_stale_although_the_others_are_fresh(night):
+    night.collect()
+    night.now += timedelta(hours=26)
+    checks, _ = night.report()
+    assert not checks["is_fresh"].passed
+    night.now -= timedelta(hours=1)
+    checks, _ = night.report()
+    assert checks["is_fresh"].passed
+
+
+def test_an_exchange_whose_prices_leave_the_others_is_named(night):
+    night.exchanges.price = lambda market, moment: 150.0 if market.exchange is Exchange.OKX else 100.0
+    night.collect()
+    checks, _ = night.report()
+    assert not checks["exchanges_agree"].passed
+    distances = {
+        (record.data["exchange"], record.data["symbol"]): record.data["distance"]
+        for record in checks["exchanges_agree"].metadata["distance"].records
+    }
+    assert distances["okx", "BTC-USDT"] == pytest.approx(0.5)
+    assert distances["bybit", "BTC-USDT"] == 0
+
+
+def test_candles_that_are_not_the_exchange_s_own_are_found(night):
+    night.collect()
+    night.exchanges.edit = lambda asked, rows: own_hours(asked, rows).with_columns(
+        close=rows["close"] + (0.01 if asked[0].exchange is Exchange.BYBIT else 0.0)
+    )
+    checks, _ = night.report()
+    differing = {
+        record.data["market"]: record.data["differing"]
+        for record in checks["matches_native_timeframe"].metadata["candles"].records
+    }
+    assert not checks["matches_native_timeframe"].passed
+    assert {market for market, count in differing.items() if count} == {
+        "bybit:BTC-USDT",
+        "bybit:ETH-USDT",
+        "bybit:SOL-USDT",
+    }
+
+
+def test_an_exchange_that_is_away_cannot_be_judged_and_that_is_no_failed_check(night):
+    night.collect()
+
+    def away(asked, rows):
+        raise ExchangeUnavailable("okx", "503")
+
+    night.exchanges.edit = away
+    result = night.run("agreement_job")
+    assert not result.success
+    found = {one.check_name for one in result.get_asset_check_evaluations()}
+    assert found == {"is_fresh", "exchanges_agree"}
+
+
+def test_a_backfill_never_runs_the_checks_over_all_markets(night):
+    tags = {RANGE_START: "2024-12-30|binance:BTC-USDT", RANGE_END: "2024-12-31|binance:BTC-USDT"}
+    result = night.run("candles_job", tags=tags)
+    assert {one.check_name for one in result.get_asset_check_evaluations()} == {"integrity"}
+    assert {asked[1] for asked in night.exchanges.asked} == {Timeframe.M1}
