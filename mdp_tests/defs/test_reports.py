@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 
 import dagster as dg
@@ -29,7 +30,7 @@ def own_hours(asked, rows):
 
 
 class Night:
-    """The night after 2024-12-30: nine markets are collected, then the report runs with its checks."""
+    """The night after 2024-12-30, in which the report runs with its checks over what is in the lake."""
 
     def __init__(self, lake_dir):
         self.lake_dir = lake_dir
@@ -54,10 +55,6 @@ class Night:
                 .execute_in_process(instance=instance, raise_on_error=False, **options)
             )
 
-    def collect(self):
-        tags = {RANGE_START: "2024-12-30|binance:BTC-USDT", RANGE_END: "2024-12-30|okx:SOL-USDT"}
-        assert self.run("candles_job", tags=tags).success
-
     def report(self):
         """Return what each check found, and the table of the report."""
         result = self.run("agreement_job")
@@ -67,13 +64,26 @@ class Night:
         return checks, made.metadata["coverage"].records
 
 
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    """A lake that holds yesterday of nine markets, all at the same prices."""
+    night = Night(tmp_path_factory.mktemp("collected") / "lake")
+    collect(night)
+    return night.lake_dir
+
+
+def collect(night):
+    tags = {RANGE_START: "2024-12-30|binance:BTC-USDT", RANGE_END: "2024-12-30|okx:SOL-USDT"}
+    assert night.run("candles_job", tags=tags).success
+
+
 @pytest.fixture
-def night(tmp_path):
+def night(tmp_path, collected):
+    shutil.copytree(collected, tmp_path / "lake")
     return Night(tmp_path / "lake")
 
 
 def test_a_good_night_passes_every_check(night):
-    night.collect()
     checks, coverage = night.report()
     assert {name: check.passed for name, check in checks.items()} == dict.fromkeys(
         ("is_fresh", "exchanges_agree", "matches_native_timeframe"), True
@@ -86,7 +96,6 @@ def test_a_good_night_passes_every_check(night):
 
 
 def test_a_market_that_stays_behind_is_stale_although_the_others_are_fresh(night):
-    night.collect()
     night.now += timedelta(hours=26)
     checks, _ = night.report()
     assert not checks["is_fresh"].passed
@@ -97,7 +106,7 @@ def test_a_market_that_stays_behind_is_stale_although_the_others_are_fresh(night
 
 def test_an_exchange_whose_prices_leave_the_others_is_named(night):
     night.exchanges.price = lambda market, moment: 150.0 if market.exchange is Exchange.OKX else 100.0
-    night.collect()
+    collect(night)
     checks, _ = night.report()
     assert not checks["exchanges_agree"].passed
     distances = {
@@ -109,7 +118,6 @@ def test_an_exchange_whose_prices_leave_the_others_is_named(night):
 
 
 def test_candles_that_are_not_the_exchange_s_own_are_found(night):
-    night.collect()
     night.exchanges.edit = lambda asked, rows: own_hours(asked, rows).with_columns(
         close=rows["close"] + (0.01 if asked[0].exchange is Exchange.BYBIT else 0.0)
     )
@@ -127,7 +135,6 @@ def test_candles_that_are_not_the_exchange_s_own_are_found(night):
 
 
 def test_an_exchange_that_is_away_cannot_be_judged_and_that_is_no_failed_check(night):
-    night.collect()
 
     def away(asked, rows):
         raise ExchangeUnavailable("okx", "503")

@@ -137,14 +137,16 @@ def test_the_lineage_shows_every_asset(up):
             executable_path="/usr/bin/chromium",
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
         )
-        page = browser.new_page(viewport={"width": 1900, "height": 960})
+        page = browser.new_page(viewport={"width": 1900, "height": 1000})
         page.goto(f"{up.ui_url}/asset-groups", wait_until="networkidle")
         page.get_by_text("Hide navigation").click()
-        for group in ("exchanges", "raw", "validated", "resampled"):
+        for group in ("exchanges", "raw", "validated", "resampled", "reports"):
             page.get_by_text(group, exact=True).last.click()
             page.wait_for_timeout(1500)
-        for asset in ("binance", "bybit", "okx", "deribit", *LAYERS, "raw_dvol", "dvol"):
-            assert page.get_by_text(asset, exact=True).count() >= 1, asset
+        page.reload(wait_until="networkidle")  # the address keeps what is expanded; a fresh page fits it to the window
+        for asset in ("binance", "bybit", "okx", "deribit", *LAYERS, "raw_dvol", "dvol", "market_coverage"):
+            page.get_by_text(asset, exact=True).last.wait_for(timeout=30_000)
+        page.wait_for_timeout(3000)
         page.screenshot(path=str(up.workplace.data_dir / "lineage.png"))
         browser.close()
 
