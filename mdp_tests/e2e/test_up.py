@@ -132,20 +132,19 @@ def test_a_second_up_in_the_same_place_says_that_it_is_running(up):
 def test_the_lineage_shows_every_asset(up):
     from playwright.sync_api import sync_playwright
 
+    groups = ("exchanges", "raw", "validated", "resampled", "reports")
+    expanded = ",".join(f"global@global:{group}" for group in groups)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium",
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
         )
         page = browser.new_page(viewport={"width": 1900, "height": 1000})
-        page.goto(f"{up.ui_url}/asset-groups", wait_until="networkidle")
+        page.goto(f"{up.ui_url}/asset-groups?expanded={expanded}", wait_until="networkidle")
         page.get_by_text("Hide navigation").click()
-        for group in ("exchanges", "raw", "validated", "resampled", "reports"):
-            page.get_by_text(group, exact=True).last.click()
-            page.wait_for_timeout(1500)
-        page.reload(wait_until="networkidle")  # the address keeps what is expanded; a fresh page fits it to the window
+        page.reload(wait_until="networkidle")  # fits the graph to the window anew
         for asset in ("binance", "bybit", "okx", "deribit", *LAYERS, "raw_dvol", "dvol", "market_coverage"):
-            page.get_by_text(asset, exact=True).last.wait_for(timeout=30_000)
+            page.get_by_text(asset, exact=True).last.wait_for(timeout=30_000, state="attached")
         page.wait_for_timeout(3000)
         page.screenshot(path=str(up.workplace.data_dir / "lineage.png"))
         browser.close()

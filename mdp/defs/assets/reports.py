@@ -16,7 +16,7 @@ from mdp.reading import FIRST_DAY
 
 
 @dg.asset(
-    deps=["ohlcv", "dvol"],
+    deps=["ohlcv", "ohlcv_resampled", "dvol"],
     group_name="reports",
     owners=["team:market-data"],
     kinds={"python", "polars"},
