@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
-import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -22,27 +21,15 @@ from mdp.cli.coverage import coverage_json, coverage_table
 from mdp.cli.output import print_table
 from mdp.cli.workers import Durable, Ended, Work, run_workers
 from mdp.config.settings import Settings, load_settings
-from mdp.domain.gaps import Cause, Coverage
-from mdp.domain.interval import DAY, Interval, format_time, merge
+from mdp.domain.gaps import Coverage
+from mdp.domain.interval import DAY, Interval, format_time
 from mdp.domain.market import Market
-from mdp.domain.timeframe import Timeframe
 from mdp.errors import ConfigError
-from mdp.pipeline.coverage import coverage_by_day, missing_days
-from mdp.ports import GAPS, CandleStore, Slice
+from mdp.pipeline.coverage import Shortfall, coverage_by_day, days_to_do, shortfalls
 from mdp.reading import parse_days, parse_market
 from mdp.storage import open_store
 
 INCOMPLETE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Shortfall:
-    """A stretch of a market that is neither stored nor explained, and what is known of it."""
-
-    market: Market
-    interval: Interval
-    slots: int
-    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +71,7 @@ def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *,
     work = [
         Work(market, part)
         for market in markets
-        for part in (missing_days(coverage_by_day(store, market, window)) if only_missing else [window])
+        for part in (days_to_do(shortfalls(store, market, window)) if only_missing else [window])
     ]
     failures = []
     if work:
@@ -95,23 +82,9 @@ def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *,
                     failures.append(message)
     return Result(
         coverage={market: coverage_by_day(store, market, window) for market in markets},
-        shortfalls=tuple(short for market in markets for short in _shortfalls(store, market, window)),
+        shortfalls=tuple(short for market in markets for short in shortfalls(store, market, window)),
         failures=tuple(failures),
     )
-
-
-def _shortfalls(store: CandleStore, market: Market, window: Interval) -> Iterator[Shortfall]:
-    """List the gaps without an explanation, and the stretches that nobody has asked for."""
-    gaps = store.read(GAPS, Slice(market, (Timeframe.M1,), window)).filter(
-        ~pl.col("cause").is_in([cause.value for cause in Cause if cause.is_explained])
-    )
-    for row in gaps.iter_rows(named=True):
-        yield Shortfall(market, Interval(row["start"], row["end"]), row["slots"], row["cause"])
-    days = coverage_by_day(store, market, window).items()
-    unfetched = {day: found.missing[Cause.UNFETCHED] for day, found in days if found.missing.get(Cause.UNFETCHED)}
-    for stretch in merge(Interval.of_day(day) for day in unfetched):
-        minutes = sum(unfetched[part.start.date()] for part in stretch.days())
-        yield Shortfall(market, stretch, minutes, Cause.UNFETCHED.value)
 
 
 def _require_writable(settings: Settings) -> None:
@@ -160,7 +133,7 @@ def _show(result: Result) -> None:
     for failure in result.failures:
         sys.stdout.write(f"FAILED  {failure.work.market} {failure.work.window}: {failure.error}\n")
     for short in result.shortfalls:
-        sys.stdout.write(f"MISSING {short.market} {short.interval}: {short.slots} minutes, {short.cause}\n")
+        sys.stdout.write(f"MISSING {short.market} {short.interval}: {short.minutes} minutes, {short.reason}\n")
     sys.stdout.flush()
 
 
@@ -173,7 +146,7 @@ def _as_json(result: Result) -> dict[str, Any]:
             for one in result.failures
         ],
         "missing": [
-            {"market": str(one.market), "window": _bounds(one.interval), "minutes": one.slots, "cause": one.cause}
+            {"market": str(one.market), "window": _bounds(one.interval), "minutes": one.minutes, "cause": one.reason}
             for one in result.shortfalls
         ],
     }

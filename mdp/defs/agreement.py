@@ -38,13 +38,16 @@ def is_fresh(store: dg.ResourceParam[CandleStore], clock: dg.ResourceParam[Clock
 
 @dg.asset_check(asset="market_coverage")
 def exchanges_agree(duckdb: dg.ResourceParam[LakeSql], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
-    """On the last full day 99 % of each market's closes lie within 1 % of the median of the exchanges."""
+    """On the last full day 99 % of each market's closes lie within 1 % of the median of the exchanges.
+
+    Not passed when nothing could be compared.
+    """
     window = last_full_day(clock())
     with duckdb.get_connection() as connection:
         rows = connection.execute(DISAGREEMENT_SQL, [window.start, window.end]).fetchall()
     apart = [row for row in rows if row[3] > CLOSES_WITHIN]
     return dg.AssetCheckResult(
-        passed=not apart,
+        passed=bool(rows) and not apart,
         severity=WARN,
         metadata={
             "window": str(window),
@@ -58,12 +61,15 @@ def exchanges_agree(duckdb: dg.ResourceParam[LakeSql], clock: dg.ResourceParam[C
 def matches_native_timeframe(
     store: dg.ResourceParam[CandleStore], sources: dg.ResourceParam[OpenSource], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
-    """Our 1h candles of the last full day equal those the exchange makes itself, for every market that has any."""
+    """Our 1h candles of the last full day equal those the exchange makes itself, for every market that has any.
+
+    Not passed when no market has any.
+    """
     with as_failure():
         compared = compare_with_native(store, SPOT_MARKETS, sources, last_full_day(clock()))
     rows = [(str(one.market), one.compared, one.differing) for one in compared]
     return dg.AssetCheckResult(
-        passed=not any(one.differing for one in compared),
+        passed=bool(compared) and not any(one.differing for one in compared),
         severity=WARN,
         metadata={"candles": records_table(("market", "compared", "differing"), rows)},
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from mdp.defs.failures import as_failure
+from mdp.defs.failures import StepRetries, as_failure
 from mdp.defs.metadata import day_metadata
 from mdp.defs.partitions import key_of, slices_of
 from mdp.pipeline.batches import Batch, keep
@@ -47,12 +47,13 @@ def streamed(batches: Iterable[Batch]) -> dg.Output[Batches]:
 class CandleIOManager(dg.IOManager):
     """Keeps batches in a ``CandleStore`` and reports each partition as its rows become durable."""
 
-    def __init__(self, store: CandleStore) -> None:
+    def __init__(self, store: CandleStore, retries: StepRetries) -> None:
         self._store = store
+        self._retries = retries
 
     def handle_output(self, context: dg.OutputContext, obj: Batches) -> Iterator[None]:  # type: ignore[override]
         """Store batch after batch; after each, log the materialization of its partitions."""
-        with as_failure():
+        with as_failure(self._retries):
             for batch in obj.batches:
                 keep(self._store, batch)
                 context.log.info(f"stored {batch.part}: {sum(day.rows for day in batch.days.values())} rows")

@@ -3,12 +3,13 @@
 Not here: what a job does (the assets).
 """
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
 from mdp.defs.partitions import key_of
-from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS
+from mdp.domain.market import SPOT_EXCHANGES, SPOT_MARKETS, VOLATILITY_MARKETS, Market
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -33,44 +34,34 @@ agreement_job = dg.define_asset_job(
 )
 
 
-def yesterday(scheduled_at: datetime) -> str:
+def yesterday(scheduled_at: datetime) -> date:
     """Return the last day that was complete at a time."""
-    return (scheduled_at.astimezone(UTC) - timedelta(days=1)).date().isoformat()
+    return (scheduled_at.astimezone(UTC) - timedelta(days=1)).date()
 
 
-@dg.schedule(
-    job=candles_job,
-    cron_schedule="10 0 * * *",
-    execution_timezone="UTC",
-)
-def daily_candles(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Every night at 00:10 UTC: yesterday's candles of all markets, in one run."""
-    day = datetime.fromisoformat(yesterday(context.scheduled_execution_time)).date()
-    return dg.RunRequest(
-        run_key=day.isoformat(),
-        tags={RANGE_START: key_of(SPOT_MARKETS[0], day), RANGE_END: key_of(SPOT_MARKETS[-1], day)},
-    )
+def request_of(markets: Sequence[Market], day: date, *, run_key: str) -> dg.RunRequest:
+    """Ask for one day of markets that stand next to each other in their partitions definition, as one run."""
+    return dg.RunRequest(run_key, tags={RANGE_START: key_of(markets[0], day), RANGE_END: key_of(markets[-1], day)})
 
 
-@dg.schedule(
-    job=dvol_job,
-    cron_schedule="15 0 * * *",
-    execution_timezone="UTC",
-)
+@dg.schedule(job=candles_job, cron_schedule="10 0 * * *", execution_timezone="UTC")
+def daily_candles(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+    """Every night at 00:10 UTC: yesterday's candles, one run for each exchange, so that none waits for another."""
+    day = yesterday(context.scheduled_execution_time)
+    return [
+        request_of([market for market in SPOT_MARKETS if market.exchange is exchange], day, run_key=f"{exchange}-{day}")
+        for exchange in SPOT_EXCHANGES
+    ]
+
+
+@dg.schedule(job=dvol_job, cron_schedule="15 0 * * *", execution_timezone="UTC")
 def daily_dvol(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Every night at 00:15 UTC: yesterday's volatility index, in one run."""
-    day = datetime.fromisoformat(yesterday(context.scheduled_execution_time)).date()
-    return dg.RunRequest(
-        run_key=day.isoformat(),
-        tags={RANGE_START: key_of(VOLATILITY_MARKETS[0], day), RANGE_END: key_of(VOLATILITY_MARKETS[-1], day)},
-    )
+    day = yesterday(context.scheduled_execution_time)
+    return request_of(VOLATILITY_MARKETS, day, run_key=f"deribit-{day}")
 
 
-@dg.schedule(
-    job=agreement_job,
-    cron_schedule="40 0 * * *",
-    execution_timezone="UTC",
-)
+@dg.schedule(job=agreement_job, cron_schedule="40 0 * * *", execution_timezone="UTC")
 def daily_agreement(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Every night at 00:40 UTC: is what is stored fresh, and do the exchanges agree with it?"""
-    return dg.RunRequest(run_key=yesterday(context.scheduled_execution_time))
+    return dg.RunRequest(run_key=str(yesterday(context.scheduled_execution_time)))

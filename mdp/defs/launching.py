@@ -6,16 +6,19 @@ Not here: what people type (``cli.backfill``), the jobs (``jobs``).
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import IO
 
 import dagster as dg
 from dagster._core.events import DagsterEventType
 from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, RunsFilter
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from mdp.defs.jobs import RANGE_END, RANGE_START
 from mdp.defs.partitions import key_of
@@ -27,7 +30,7 @@ OnMaterialized = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended; ``error`` is what its failed step said, empty when it succeeded."""
+    """How a run ended; ``error`` is empty exactly when it succeeded."""
 
     succeeded: bool
     error: str
@@ -62,19 +65,32 @@ def launch_range(
             "mdp/market": str(market).replace(":", "_"),
         },
     )
-    failures = [event.event_specific_data for event in result.all_events if event.is_step_failure]
-    return Outcome(result.success, "; ".join(_reason(data) for data in failures))
+    return Outcome(result.success, "" if result.success else _error(result))
 
 
-def _reason(data: object) -> str:
-    """The one line a person needs of a step's failure: ours where the step failed on purpose."""
+def _error(result: dg.ExecuteInProcessResult) -> str:
+    """What a run that did not succeed says of itself: its failed steps, else the failure of the run as a whole."""
+    steps = [event for event in result.all_events if event.is_step_failure]
+    # No step fails when a resource cannot be opened, or when the run is interrupted between two of them.
+    ends = [event for event in result.all_events if event.event_type in _ENDS]
+    said = [_reason(event) for event in steps or ends]
+    return "; ".join(said) or f"the run ended as {result.dagster_run.status.value}"
+
+
+_ENDS = (DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED)
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """The one line a person needs of a failure: ours where it was on purpose."""
+    data = event.event_specific_data
     failure = getattr(data, "user_failure_data", None)
     if failure is not None and failure.description:
         return str(failure.description)
     error = getattr(data, "error", None)
     while error is not None and error.cause is not None:
         error = error.cause
-    return str(error.message).strip() if error is not None else "the step failed"
+    message = str(error.message).strip() if error is not None else ""
+    return message or event.message or "failed without a reason"
 
 
 @contextmanager
@@ -94,13 +110,28 @@ def opened_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def owned(run_id: str, folder: Path) -> Iterator[None]:
-    """Hold the lock that says this process executes a run, for as long as it lives."""
+    """Hold the lock that says this process executes a run, for as long as it lives.
+
+    Take it before Dagster hears of the run. Where the body raises, the file stays, free: the run's end is not known,
+    and :func:`fail_orphans` looks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{run_id}.lock"
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _locked(path):
         yield
-        path.unlink()
+        path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> IO[str]:
+    """Open and lock a file, and be sure that it is the one that the path still names."""
+    while True:
+        file = path.open("a")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Between the two, someone who looks for orphans may have found it free and removed it.
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()
 
 
 def fail_orphans(instance: dg.DagsterInstance, folder: Path) -> list[str]:
@@ -113,8 +144,28 @@ def fail_orphans(instance: dg.DagsterInstance, folder: Path) -> list[str]:
         with suppress(OSError), path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             run = instance.get_run_by_id(path.stem)
-            if run is not None and run.status in IN_PROGRESS_RUN_STATUSES:
+            # Also one that is created and not yet started: nobody but the dead process would have started it.
+            if run is not None and not run.is_finished:
                 instance.report_run_failed(run, "The process that executed this run died; launch the range again.")
                 orphans.append(path.stem)
             path.unlink(missing_ok=True)
     return orphans
+
+
+def fail_lost(instance: dg.DagsterInstance) -> list[str]:
+    """End the runs whose process went with the daemon that launched it; return their ids.
+
+    Only for a caller who knows that no daemon of this instance is running. A launched run has no lock of ours, and
+    Dagster does not watch its process, so it would stay "started" and keep its place among those that may run at once.
+    One that is queued waits for the next daemon; one without the launcher's tag is no daemon's.
+    """
+    lost = []
+    for run in instance.get_runs(RunsFilter(statuses=ACTIVE_RUN_STATUSES)):
+        if GRPC_INFO_TAG not in run.tags:
+            continue
+        if run.status == dg.DagsterRunStatus.CANCELING:  # failed, it would be retried
+            instance.report_run_canceled(run, "Its process ended when Dagster was stopped.")
+        else:
+            instance.report_run_failed(run, "Its process ended when Dagster was stopped.")
+        lost.append(run.run_id)
+    return lost

@@ -5,18 +5,19 @@ Not here: how days become units of work (``pipeline.batches``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import date
 
 import dagster as dg
 
 from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Exchange, Market
 from mdp.domain.timeframe import Timeframe
-from mdp.pipeline.batches import days_of, parts_of
+from mdp.pipeline.batches import parts_of
 from mdp.ports import Slice
+from mdp.reading import FIRST_DAY
 
 # A named dimension sorts before another by its name, and that order is part of every key ever stored: never rename.
-DAYS = dg.DailyPartitionsDefinition(start_date="2017-08-01", timezone="UTC")
+DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC")
 MARKET_DAYS = dg.MultiPartitionsDefinition(
     {"date": DAYS, "market": dg.StaticPartitionsDefinition([str(market) for market in SPOT_MARKETS])}
 )
@@ -30,12 +31,6 @@ def key_of(market: Market, day: date) -> dg.MultiPartitionKey:
     if market.is_volatility_index:
         return dg.MultiPartitionKey({"date": day.isoformat(), "currency": market.base})
     return dg.MultiPartitionKey({"date": day.isoformat(), "market": str(market)})
-
-
-def keys_of(part: Slice) -> Iterator[str]:
-    """Yield the partition keys of the days of a slice."""
-    for day, _ in days_of(part):
-        yield key_of(part.market, day)
 
 
 def slices_of(keys: Iterable[str]) -> list[Slice]:

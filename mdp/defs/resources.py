@@ -18,6 +18,7 @@ from dagster_duckdb import DuckDBResource
 from mdp.config.reference import load_reference
 from mdp.config.services import exchange_settings
 from mdp.config.settings import Settings
+from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.domain.market import Exchange
 from mdp.exchanges import open_source
@@ -69,7 +70,7 @@ def platform_resources(settings: Settings) -> dict[str, Any]:
     return {
         "store": dg.ResourceDefinition(lambda _: open_store(settings), description=f"The store: {settings.store}"),
         "io_manager": dg.IOManagerDefinition(
-            lambda context: CandleIOManager(context.resources.store), required_resource_keys={"store"}
+            lambda context: CandleIOManager(context.resources.store, StepRetries()), required_resource_keys={"store"}
         ),
         "duckdb": LakeSql(lake_dir=str(settings.lake_dir)),
         "sources": dg.ResourceDefinition(lambda _: source_opener(settings, utc_now)),

@@ -99,12 +99,16 @@ FETCH_SCHEMA = pl.Schema(
         "window_start": TIME,
         "window_end": TIME,
         "rows": pl.Int64(),
+        "digest": pl.String(),
         "requests": pl.Int64(),
         "source": pl.String(),
         "fetched_at": TIME,
     }
 )
-"""One asked day of one market: evidence that it was asked, when, and how many rows came."""
+"""One asked day of one market, each time it was asked: when, how many rows came, and their digest.
+
+``requests`` were answered for the fetch the day was part of, which may be a whole month.
+"""
 
 VALUE_COLUMNS: tuple[str, ...] = (*_PRICES, *_AMOUNTS)
 """What a candle says, as opposed to which candle it is and where it came from."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -97,6 +98,34 @@ def explain(missing: Iterable[Interval], *, listed_at: datetime | None, outages:
             gaps += [Gap(interval, Cause.UNKNOWN) for interval in unknown]
             gaps += [Gap(interval, Cause.EXCHANGE_OUTAGE) for interval in subtract(part, unknown)]
     return sorted(gaps, key=lambda gap: gap.interval)
+
+
+class Tiling(NamedTuple):
+    """How recorded gaps fit what is missing, in slots: missing but not recorded; recorded where a candle is."""
+
+    unrecorded: int
+    overlapping: int
+
+    @property
+    def is_exact(self) -> bool:
+        """Tell whether candles and gaps cover every slot exactly once."""
+        return not self.unrecorded and not self.overlapping
+
+
+def tile(missing: Iterable[Interval], recorded: Iterable[Interval], timeframe: Timeframe) -> Tiling:
+    """Compare the stretches without candles with the gaps that are recorded.
+
+    Args:
+        missing: What :func:`find_gaps` finds.
+        recorded: The intervals of the recorded gaps, any order, inside the same window.
+        timeframe: The grid on which slots are counted.
+    """
+    missing, recorded = list(missing), list(recorded)
+
+    def slots_without(wholes: list[Interval], parts: list[Interval]) -> int:
+        return sum(rest.slots(timeframe) for whole in wholes for rest in subtract(whole, parts))
+
+    return Tiling(slots_without(missing, recorded), slots_without(recorded, missing))
 
 
 @dataclass(frozen=True, slots=True)

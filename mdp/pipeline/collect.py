@@ -6,13 +6,13 @@ Not here: whether a row is good (``judge``), how an exchange is asked (``exchang
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
 
-from mdp.domain.candles import FETCH_SCHEMA, RAW_SCHEMA, TIME
+from mdp.domain.candles import FETCH_SCHEMA, RAW_SCHEMA, TIME, digest
 from mdp.domain.dvol import HOUR, hours_needed
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange
@@ -38,7 +38,8 @@ def collect_candles(parts: Iterable[Slice], open_source: OpenSource, clock: Cloc
 
     Raises:
         ExchangeError: a slice could not be asked. It is raised after the slices of all other exchanges were yielded,
-            so that one exchange that is down never holds up another; the message lists what is missing.
+            so that one exchange that is down never holds up another; its notes say what every failed exchange said and
+            which slices are missing.
     """
     for part, fetched in _fetch_all(parts, open_source, Timeframe.M1, lambda window: window):
         rows = fetched.rows.with_columns(floor_to_day("open_time", part.window).alias("window_start"))
@@ -102,9 +103,17 @@ def _fetch_all(
                     yield part, fetched
                     continue
             missing.append(part)
-    for failure in failures.values():
-        failure.add_note("not collected: " + "; ".join(str(part) for part in missing))
-        raise failure
+    if failures:
+        raise _one_error(failures, missing)
+
+
+def _one_error(failures: Mapping[Exchange, ExchangeError], missing: Iterable[Slice]) -> ExchangeError:
+    """Say of each exchange that failed what it said and which days are missing; retryable if any of them is."""
+    by_weight = sorted(failures.values(), key=lambda failure: failure.retryable, reverse=True)
+    for failure in by_weight[1:]:
+        by_weight[0].add_note(str(failure))
+    by_weight[0].add_note("not collected: " + "; ".join(str(part) for part in missing))
+    return by_weight[0]
 
 
 @contextmanager
@@ -137,7 +146,7 @@ def _batch(part: Slice, table: Table, rows: pl.DataFrame, fetched: Fetched, cloc
     evidence = pl.DataFrame(
         [
             (part.market.exchange.value, part.market.symbol_key, part.timeframes[0].value, window.start, window.end,
-             len(by_day[day]), fetched.requests, "rest", clock())
+             len(by_day[day]), digest(by_day[day]), fetched.requests, "rest", clock())
             for day, window in days_of(part)
         ],
         schema=FETCH_SCHEMA,

@@ -1,4 +1,4 @@
-"""How much of what should be stored is there, and what is known about the rest.
+"""How much of what should be stored is there, what is known about the rest, and what is left to do.
 
 Not here: filling anything (``collect`` asks again), pictures of it (``cli``).
 """
@@ -6,17 +6,32 @@ Not here: filling anything (``collect`` asks again), pictures of it (``cli``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import polars as pl
 
-from mdp.domain.gaps import Cause, Coverage
-from mdp.domain.interval import Interval, merge
+from mdp.domain.gaps import Cause, Coverage, find_gaps
+from mdp.domain.interval import Interval, merge, subtract
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.pipeline.batches import rows_by_day
+from mdp.pipeline.batches import days_of, rows_by_day
+from mdp.pipeline.integrity import inspect_resampled
 from mdp.ports import DVOL, GAPS, OHLCV, CandleStore, Slice
+
+NOT_RESAMPLED = "not resampled"
+"""What is left to do on a day whose longer candles are not those of its minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """A stretch of a market that is not complete, how many minutes of it, and why: a cause, or ``NOT_RESAMPLED``."""
+
+    market: Market
+    interval: Interval
+    minutes: int
+    reason: str
 
 
 def coverage_by_day(store: CandleStore, market: Market, window: Interval) -> dict[date, Coverage]:
@@ -28,33 +43,59 @@ def coverage_by_day(store: CandleStore, market: Market, window: Interval) -> dic
         window: Whole UTC days.
 
     Returns:
-        Every day of the window. Slots that are neither stored nor recorded as a gap are ``unfetched``.
+        Every day of the window. Minutes that are neither stored nor recorded as a gap are ``unfetched``; a gap recorded
+        where a candle is counts for nothing.
     """
     part = Slice(market, (Timeframe.M1,), window)
-    table = DVOL if market.is_volatility_index else OHLCV
-    present = store.read(table, part, columns=["open_time"])
-    gaps = store.read(GAPS, part, columns=["start", "cause", "slots"])
-    rows = dict(rows_by_day(present, "open_time", part))
-    return {
-        day: _coverage(len(rows[day]), found, Interval.of_day(day).slots(Timeframe.M1))
-        for day, found in rows_by_day(gaps, "start", part)
-    }
+    present, gaps = _minutes(store, part), store.read(GAPS, part)
+    rows, recorded = dict(rows_by_day(present, "open_time", part)), dict(rows_by_day(gaps, "start", part))
+    return {day: _coverage(rows[day]["open_time"], recorded[day], whole) for day, whole in days_of(part)}
 
 
 def stored_days(store: CandleStore, market: Market, within: Interval) -> Interval | None:
     """Return the days from the first to the last of which a candle or a gap is stored; None when there is none."""
     part = Slice(market, (Timeframe.M1,), within)
-    table = DVOL if market.is_volatility_index else OHLCV
-    known = pl.concat([store.read(table, part, columns=["open_time"])["open_time"], store.read(GAPS, part)["start"]])
+    known = pl.concat([_minutes(store, part)["open_time"], store.read(GAPS, part)["start"]])
     first, last = known.min(), known.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return None
     return Interval.of_days(first.date(), last.date())
 
 
-def missing_days(days: Mapping[date, Coverage]) -> list[Interval]:
-    """Return the stretches of days that hold a slot which is neither stored nor explained."""
-    return merge(Interval.of_day(day) for day, found in days.items() if not found.is_explained)
+def coverage_of_stored_days(store: CandleStore, market: Market, within: Interval) -> dict[date, Coverage]:
+    """Return the coverage of :func:`stored_days`; empty when nothing is stored."""
+    window = stored_days(store, market, within)
+    return coverage_by_day(store, market, window) if window else {}
+
+
+def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Shortfall]:
+    """List what keeps a market from being complete in a window of whole UTC days.
+
+    Complete is a day whose every minute is stored or explained and whose longer candles are those of its minutes: the
+    last layer counts too, for a run may have died before it.
+
+    Returns:
+        Ascending within each kind: gaps without explanation, stretches nobody asked for, days not resampled.
+    """
+    part = Slice(market, (Timeframe.M1,), window)
+    recorded = store.read(GAPS, part)
+    days = coverage_by_day(store, market, window)
+    unfetched = {day: found.missing[Cause.UNFETCHED] for day, found in days.items() if Cause.UNFETCHED in found.missing}
+    left = [
+        Shortfall(market, Interval(row["start"], row["end"]), row["slots"], row["cause"])
+        for row in recorded.iter_rows(named=True)
+        if not Cause(row["cause"]).is_explained
+    ]
+    left += _stretches(market, unfetched, Cause.UNFETCHED.value)
+    if not market.is_volatility_index:
+        stale = {day: days[day].present for day, seen in inspect_resampled(store, part).items() if not seen.holds}
+        left += _stretches(market, stale, NOT_RESAMPLED)
+    return left
+
+
+def days_to_do(left: Iterable[Shortfall]) -> list[Interval]:
+    """Return the stretches of whole days that hold a shortfall."""
+    return merge(Interval.of_day(day.start.date()) for one in left for day in one.interval.days())
 
 
 def total(days: Mapping[date, Coverage]) -> Coverage:
@@ -67,11 +108,26 @@ def total(days: Mapping[date, Coverage]) -> Coverage:
     )
 
 
-def _coverage(present: int, gaps: pl.DataFrame, expected: int) -> Coverage:
+def _minutes(store: CandleStore, part: Slice) -> pl.DataFrame:
+    """The open times of a market's stored minutes."""
+    return store.read(DVOL if part.market.is_volatility_index else OHLCV, part, columns=["open_time"])
+
+
+def _coverage(open_times: pl.Series, recorded: pl.DataFrame, whole: Interval) -> Coverage:
     missing: Counter[Cause] = Counter()
-    for cause, slots in gaps.select("cause", "slots").iter_rows():
-        missing[Cause(cause)] += slots
-    unfetched = expected - present - missing.total()
-    if unfetched:
-        missing[Cause.UNFETCHED] += unfetched
-    return Coverage(expected, present, dict(missing))
+    rest = find_gaps(open_times, Timeframe.M1, whole)
+    for start, end, cause in recorded.select("start", "end", "cause").iter_rows():
+        gap = Interval(start, end)
+        missing[Cause(cause)] += sum(gap.intersect(hole).slots(Timeframe.M1) for hole in rest)
+        rest = [left for hole in rest for left in subtract(hole, [gap])]
+    missing[Cause.UNFETCHED] += sum(hole.slots(Timeframe.M1) for hole in rest)
+    expected = whole.slots(Timeframe.M1)
+    return Coverage(expected, expected - missing.total(), {cause: slots for cause, slots in missing.items() if slots})
+
+
+def _stretches(market: Market, minutes: Mapping[date, int], reason: str) -> list[Shortfall]:
+    """Join consecutive days into one shortfall each."""
+    return [
+        Shortfall(market, stretch, sum(minutes[day.start.date()] for day in stretch.days()), reason)
+        for stretch in merge(Interval.of_day(day) for day in minutes)
+    ]

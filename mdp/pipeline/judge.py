@@ -15,6 +15,7 @@ from mdp.config.reference import Reference
 from mdp.domain import dvol
 from mdp.domain.candles import GAP_SCHEMA
 from mdp.domain.gaps import explain, find_gaps
+from mdp.domain.interval import Interval
 from mdp.domain.revisions import find_revisions
 from mdp.domain.rules import Asked, count_failures, split_by_rules, to_candles
 from mdp.domain.timeframe import Timeframe
@@ -68,7 +69,7 @@ def judge_candles(parts: Iterable[Slice], store: CandleStore, reference: Referen
             writes=(
                 Write(REJECTED_OHLCV, part, rejected),
                 Write(GAPS, part, gaps),
-                Write(REVISIONS, part, _not_yet_recorded(store, part, revisions), appends=True),
+                Write(REVISIONS, part, _not_yet_recorded(store, part, part.window, revisions), appends=True),
                 Write(OHLCV, part, candles),
             ),
             days=_reports(part, candles, rejected, gaps, revisions),
@@ -111,16 +112,18 @@ def judge_dvol(
                 _gaps(part, values, Timeframe.M1, first_value, reference, clock),
             ]
         )
+        # The first minutes of a day carry an hour of the day before: its revision lies before the window.
+        needed = dvol.hours_needed(part.window, max_age_minutes)
         revisions = dvol.find_revisions(store.read(DVOL, by_minute), values, revised_at=clock())
         yield Batch(
             part=part,
             writes=(
                 Write(REJECTED_OHLCV, part, pl.concat(rejected)),
                 Write(GAPS, Slice(part.market, (Timeframe.M1, dvol.HOUR), part.window), gaps),
-                Write(REVISIONS, part, _not_yet_recorded(store, part, revisions), appends=True),
+                Write(REVISIONS, part, _not_yet_recorded(store, part, needed, revisions), appends=True),
                 Write(DVOL, by_minute, values),
             ),
-            days=_reports(part, values, pl.concat(rejected), gaps, revisions),
+            days=_reports(part, values, pl.concat(rejected), gaps, _on_the_day_it_shows(revisions, part.window)),
         )
 
 
@@ -161,12 +164,24 @@ def _gaps(
     )  # fmt: skip
 
 
-def _not_yet_recorded(store: CandleStore, part: Slice, revisions: pl.DataFrame) -> pl.DataFrame:
-    """Leave out revisions that were recorded by a run that died before it stored the new candles."""
+def _not_yet_recorded(store: CandleStore, part: Slice, window: Interval, revisions: pl.DataFrame) -> pl.DataFrame:
+    """Leave out revisions that a run recorded which died before it stored the new candles.
+
+    Such a revision is the latest of its slot. An older equal one is another event: a value may change, change back and
+    change again.
+    """
     if revisions.is_empty():
         return revisions
+    recorded = store.read(REVISIONS, Slice(part.market, part.timeframes, window))
+    latest = recorded.sort("revised_at", maintain_order=True).unique(["timeframe", "open_time"], keep="last")
     same = [name for name in revisions.columns if name != "revised_at"]
-    return revisions.join(store.read(REVISIONS, part), on=same, how="anti", nulls_equal=True)
+    return revisions.join(latest, on=same, how="anti", nulls_equal=True)
+
+
+def _on_the_day_it_shows(revisions: pl.DataFrame, window: Interval) -> pl.DataFrame:
+    """Count the revision of an hour on the day of the first minute that carries it."""
+    first_minute = pl.max_horizontal(pl.col("open_time") + dvol.HOUR.duration, pl.lit(window.start))
+    return revisions.with_columns(first_minute.cast(revisions.schema["open_time"]).alias("open_time"))
 
 
 def _reports(

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
+from mdp.domain.gaps import find_gaps, tile
+from mdp.domain.interval import Interval
 from mdp.domain.resample import resample_all
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.errors import SliceMissing
@@ -44,12 +46,16 @@ def resample_candles(parts: Iterable[Slice], store: CandleStore, clock: Clock) -
 
 def _require_judged(store: CandleStore, part: Slice, minutes: pl.DataFrame) -> None:
     """Present minutes and gaps tile a day that was judged; anything less means that it was not."""
-    gaps = store.read(GAPS, part, columns=["start", "slots"])
-    present, missing = dict(rows_by_day(minutes, "open_time", part)), dict(rows_by_day(gaps, "start", part))
+    gaps = store.read(GAPS, part)
+    present, recorded = dict(rows_by_day(minutes, "open_time", part)), dict(rows_by_day(gaps, "start", part))
     unjudged = [
         str(day)
         for day, window in days_of(part)
-        if len(present[day]) + missing[day]["slots"].sum() != window.slots(Timeframe.M1)
+        if not tile(
+            find_gaps(present[day]["open_time"], Timeframe.M1, window),
+            [Interval(start, end) for start, end in recorded[day].select("start", "end").iter_rows()],
+            Timeframe.M1,
+        ).is_exact
     ]
     if unjudged:
         raise SliceMissing(

@@ -9,6 +9,7 @@ import pytest
 from mdp.config.reference import Reference
 from mdp.config.settings import load_settings
 from mdp.definitions import build, defs
+from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.defs.jobs import RANGE_END, RANGE_START
 from mdp.storage.memory import MemoryStore
@@ -35,7 +36,7 @@ class Platform:
         resources = {
             "settings": load_settings(),
             "store": self.store,
-            "io_manager": CandleIOManager(self.store),
+            "io_manager": CandleIOManager(self.store, StepRetries(delay_s=0)),
             "sources": self.exchanges,
             "clock": lambda: NOW,
             "reference": self.reference,

@@ -11,6 +11,7 @@ import pytest
 from mdp.config.reference import Reference
 from mdp.config.settings import load_settings
 from mdp.definitions import build
+from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.defs.jobs import RANGE_END, RANGE_START
 from mdp.defs.resources import LakeSql
@@ -42,7 +43,7 @@ class Night:
         resources = {
             "settings": load_settings(),
             "store": self.store,
-            "io_manager": CandleIOManager(self.store),
+            "io_manager": CandleIOManager(self.store, StepRetries(delay_s=0)),
             "sources": self.exchanges,
             "clock": lambda: self.now,
             "reference": Reference({}, ()),
@@ -132,6 +133,12 @@ def test_candles_that_are_not_the_exchange_s_own_are_found(night):
         "bybit:ETH-USDT",
         "bybit:SOL-USDT",
     }
+
+
+def test_where_nothing_can_be_compared_nothing_is_passed(tmp_path):
+    checks, coverage = Night(tmp_path / "empty").report()
+    assert {check.passed for check in checks.values()} == {False}
+    assert {record.data["expected"] for record in coverage} == {0}
 
 
 def test_an_exchange_that_is_away_cannot_be_judged_and_that_is_no_failed_check(night):

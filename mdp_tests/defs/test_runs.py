@@ -8,7 +8,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from mdp.config.reference import Reference
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, slices_of
 from mdp.domain.market import Market
-from mdp.errors import ExchangeUnavailable, RequestRejected
+from mdp.errors import ExchangeUnavailable, RateLimited, RequestRejected
 from mdp.ports import OHLCV
 from mdp_tests.support.builders import at
 
@@ -139,17 +139,39 @@ def test_partitions_that_became_durable_before_a_failure_stay_green(platform):
 
 
 @pytest.mark.parametrize(
-    ("error", "retryable"), [(ExchangeUnavailable("okx", "503"), True), (RequestRejected("okx", "451"), False)]
+    ("error", "attempts"),
+    [
+        (ExchangeUnavailable("okx", "503"), 3),
+        (RateLimited("okx", "50011", retry_after_s=0), 3),
+        (RateLimited("okx", "banned", retry_after_s=600), 1),
+        (RequestRejected("okx", "451"), 1),
+    ],
+    ids=lambda value: str(value)[:12],
 )
-def test_a_failure_knows_whether_a_retry_can_help(platform, error, retryable):
+def test_a_step_is_tried_again_only_where_that_can_help(platform, error, attempts):
     def fail(asked, rows):
         raise error
 
     platform.exchanges.edit = fail
     result = platform.run("2024-12-30|okx:BTC-USDT")
     (failure,) = [event.event_specific_data for event in result.all_events if event.is_step_failure]
-    assert failure.user_failure_data.metadata["a retry can help"].value is retryable
+    assert not result.success
+    assert len(platform.exchanges.asked) == attempts
     assert failure.user_failure_data.description.startswith("okx: ")
+    assert failure.user_failure_data.metadata["a retry can help"].value is error.retryable
+
+
+def test_a_step_that_is_tried_again_and_succeeds_is_green(platform):
+    answers = iter([ExchangeUnavailable("okx", "503")])
+
+    def once(asked, rows):
+        for error in answers:
+            raise error
+        return rows
+
+    platform.exchanges.edit = once
+    assert platform.run("2024-12-30|okx:BTC-USDT").success
+    assert platform.materialized("ohlcv_resampled") == ["2024-12-30|okx:BTC-USDT"]
 
 
 def test_a_step_whose_upstream_was_never_collected_says_what_to_do(platform):

@@ -6,6 +6,8 @@ import dagster as dg
 import pytest
 
 from mdp.defs.jobs import RANGE_END, RANGE_START, daily_candles, daily_dvol
+from mdp.domain.market import Exchange
+from mdp.errors import RequestRejected
 
 
 def evaluate(schedule, moment):
@@ -16,11 +18,12 @@ def evaluate(schedule, moment):
     "moment",
     [datetime(2025, 1, 1, 0, 10, tzinfo=UTC), datetime(2024, 12, 31, 19, 10, tzinfo=timezone(timedelta(hours=-5)))],
 )
-def test_every_night_yesterday_of_all_markets_is_one_run(moment):
-    (request,) = evaluate(daily_candles, moment)
-    assert request.run_key == "2024-12-31"
-    assert request.tags[RANGE_START] == "2024-12-31|binance:BTC-USDT"
-    assert request.tags[RANGE_END] == "2024-12-31|okx:SOL-USDT"
+def test_every_night_yesterday_is_one_run_for_each_exchange(moment):
+    requests = evaluate(daily_candles, moment)
+    assert [(request.run_key, request.tags[RANGE_START], request.tags[RANGE_END]) for request in requests] == [
+        (f"{name}-2024-12-31", f"2024-12-31|{name}:BTC-USDT", f"2024-12-31|{name}:SOL-USDT")
+        for name in ("binance", "bybit", "okx")
+    ]
 
 
 def test_every_night_yesterday_of_both_indices_is_one_run():
@@ -28,7 +31,14 @@ def test_every_night_yesterday_of_both_indices_is_one_run():
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("BTC|2024-12-31", "ETH|2024-12-31")
 
 
-def test_the_run_of_the_schedule_does_what_it_asks_for(platform):
-    (request,) = evaluate(daily_candles, datetime(2025, 1, 1, 0, 10, tzinfo=UTC))
-    assert platform.run(request.tags[RANGE_START], request.tags[RANGE_END]).success
-    assert len(platform.materialized("ohlcv_resampled")) == 9
+def test_the_runs_of_the_schedule_do_what_they_ask_for_and_none_waits_for_another(platform):
+    def okx_is_down(asked, rows):
+        if asked[0].exchange is Exchange.OKX:
+            raise RequestRejected("okx", "451")
+        return rows
+
+    platform.exchanges.edit = okx_is_down
+    requests = evaluate(daily_candles, datetime(2025, 1, 1, 0, 10, tzinfo=UTC))
+    ended = [platform.run(one.tags[RANGE_START], one.tags[RANGE_END]).success for one in requests]
+    assert ended == [True, True, False]
+    assert len(platform.materialized("ohlcv_resampled")) == 6

@@ -8,7 +8,7 @@ import pytest
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import ExchangeUnavailable
+from mdp.errors import ExchangeUnavailable, RequestRejected
 from mdp.pipeline.batches import keep, parts_of
 from mdp.pipeline.collect import collect_candles, collect_dvol
 from mdp.ports import FETCHES, RAW_DVOL, RAW_OHLCV
@@ -103,6 +103,22 @@ def test_an_exchange_that_is_down_is_asked_once_and_holds_nobody_up():
     (note,) = raised.value.__notes__
     assert "bybit:BTC-USDT" in note
     assert "bybit:ETH-USDT" in note
+
+
+def test_every_exchange_that_failed_is_heard_and_a_retry_helps_when_it_helps_one():
+    def down(asked, rows):
+        if asked[0].exchange is Exchange.BYBIT:
+            raise RequestRejected("bybit", "451")
+        raise ExchangeUnavailable("okx", "503")
+
+    parts = parts_of([(market, day("2024-12-30")) for market in (BYBIT, OKX)])
+    with pytest.raises(ExchangeUnavailable, match="okx: 503") as raised:
+        list(collect_candles(parts, ScriptedExchanges(edit=down), clock))
+    assert raised.value.retryable
+    rejected, missing = raised.value.__notes__
+    assert rejected == "bybit: 451"
+    assert "bybit:BTC-USDT" in missing
+    assert "okx:BTC-USDT" in missing
 
 
 def test_every_opened_source_is_closed_even_when_the_reader_stops_early():

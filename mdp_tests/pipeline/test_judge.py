@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
@@ -12,7 +12,7 @@ from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.errors import SliceMissing
 from mdp.pipeline.batches import keep, parts_of
 from mdp.pipeline.collect import collect_candles, collect_dvol
-from mdp.pipeline.coverage import coverage_by_day, missing_days, stored_days
+from mdp.pipeline.coverage import NOT_RESAMPLED, Shortfall, coverage_by_day, days_to_do, shortfalls, stored_days
 from mdp.pipeline.integrity import inspect_candles, inspect_dvol, inspect_raw_candles, inspect_resampled
 from mdp.pipeline.judge import judge_candles, judge_dvol
 from mdp.pipeline.resampling import resample_candles
@@ -186,7 +186,7 @@ def test_integrity_sees_minutes_that_break_a_rule_or_leave_a_hole():
     assert inspect_candles(store, PART)[DAY].broken == {
         "high_is_highest": 1,
         "low_is_lowest": 1,
-        "minutes_and_gaps_tile_the_day": 2,
+        "every_minute_is_stored_or_in_a_gap": 2,
     }
 
 
@@ -196,7 +196,7 @@ def test_integrity_sees_raw_rows_that_were_lost():
     from mdp.ports import RAW_OHLCV
 
     store.replace(RAW_OHLCV, PART, store.read(RAW_OHLCV, PART).slice(5))
-    assert inspect_raw_candles(store, PART)[DAY].broken == {"rows_are_those_received": 5}
+    assert inspect_raw_candles(store, PART)[DAY].broken == {"rows_are_those_received": 1}
     assert inspect_raw_candles(MemoryStore(), PART)[DAY].broken == {"day_was_asked": 1}
 
 
@@ -241,7 +241,12 @@ def test_days_nobody_asked_for_are_unfetched_and_listed_as_missing():
     days = coverage_by_day(store, MARKET, week)
     assert days[DAY].share == 1
     assert days[date(2024, 12, 29)].missing == {Cause.UNFETCHED: 1440}
-    assert missing_days(days) == [window("2024-12-28", "2024-12-30"), window("2024-12-31", "2025-01-02")]
+    left = shortfalls(store, MARKET, week)
+    assert left == [
+        Shortfall(MARKET, window("2024-12-28", "2024-12-30"), 2880, "unfetched"),
+        Shortfall(MARKET, window("2024-12-31", "2025-01-02"), 2880, "unfetched"),
+    ]
+    assert days_to_do(left) == [window("2024-12-28", "2024-12-30"), window("2024-12-31", "2025-01-02")]
     assert stored_days(store, MARKET, week) == PART.window
     assert stored_days(store, DVOL, week) is None
 
@@ -268,3 +273,91 @@ def test_a_row_is_judged_against_the_day_it_was_asked_for_whatever_the_run():
         (at("2024-12-30"), ["open_time_is_inside_window"])
     ]
     assert store.read(OHLCV, both).height == 2880
+
+
+def test_a_day_that_was_judged_but_not_resampled_is_left_to_do():
+    """A run that was killed between the two leaves every minute stored; the day is not complete all the same."""
+    store = MemoryStore()
+    for batch in collect_candles([PART], ScriptedExchanges(), clock):
+        keep(store, batch)
+    for batch in judge_candles([PART], store, NOTHING_KNOWN, clock):
+        keep(store, batch)
+    assert coverage_by_day(store, MARKET, PART.window)[DAY].share == 1
+    assert shortfalls(store, MARKET, PART.window) == [Shortfall(MARKET, PART.window, 1440, NOT_RESAMPLED)]
+    for batch in resample_candles([PART], store, clock):
+        keep(store, batch)
+    assert shortfalls(store, MARKET, PART.window) == []
+
+
+def test_minutes_judged_anew_but_not_resampled_anew_are_left_to_do():
+    store = MemoryStore()
+    through(store, ScriptedExchanges())
+    for batch in collect_candles([PART], ScriptedExchanges(price=lambda market, moment: 7.0), clock):
+        keep(store, batch)
+    for batch in judge_candles([PART], store, NOTHING_KNOWN, clock):
+        keep(store, batch)
+    assert [one.reason for one in shortfalls(store, MARKET, PART.window)] == [NOT_RESAMPLED]
+
+
+def test_every_change_of_a_candle_is_a_revision_even_one_that_happened_before():
+    store = MemoryStore()
+    for price in (100.0, 200.0, 100.0, 200.0):
+        through(store, ScriptedExchanges(price=lambda market, moment, price=price: price))
+    revisions = store.read(REVISIONS, PART)
+    changes = revisions.filter(pl.col("open_time") == at("2024-12-30T12:00")).select("old_close", "new_close").rows()
+    assert changes == [(100.0, 200.0), (200.0, 100.0), (100.0, 200.0)]
+
+
+def test_the_revised_hour_before_midnight_is_counted_and_recorded_once():
+    store = MemoryStore()
+
+    def midnight(close):
+        return ScriptedExchanges(price=lambda market, moment: close if moment == at("2024-12-29T23:00") else 50.0)
+
+    index_through(store, midnight(50.0))
+    for batch in collect_dvol([INDEX_PART], midnight(51.0), clock, max_age_minutes=120):
+        keep(store, batch)
+    (batch,) = judge_dvol([INDEX_PART], store, NOTHING_KNOWN, clock, max_age_minutes=120)
+    for write in batch.writes:
+        if write.appends:  # the run dies here, before the minutes are stored
+            store.append(write.table, write.rows)
+    assert batch.days[DAY].revised == 1
+    for batch in judge_dvol([INDEX_PART], store, NOTHING_KNOWN, clock, max_age_minutes=120):
+        keep(store, batch)
+    around = Slice(DVOL, (Timeframe.H1,), window("2024-12-29", "2024-12-31"))
+    assert store.read(REVISIONS, around).select("open_time", "old_close", "new_close").rows() == [
+        (at("2024-12-29T23:00"), 50.0, 51.0)
+    ]
+
+
+def test_a_gap_that_a_dead_run_left_where_candles_are_counts_for_nothing():
+    store = MemoryStore()
+    through(store, ScriptedExchanges())
+    known = Reference({}, (Outage(Exchange.BINANCE, "", window("2024-12-30T10:00", "2024-12-30T11:00")),))
+    hole = ScriptedExchanges(edit=without(("2024-12-30T10:00", "2024-12-30T11:00")))
+    for batch in collect_candles([PART], hole, clock):
+        keep(store, batch)
+    (batch,) = judge_candles([PART], store, known, clock)
+    for write in batch.writes:
+        if write.table is GAPS:  # the run dies here, before the candles are stored
+            store.replace(write.table, write.part, write.rows)
+    found = coverage_by_day(store, MARKET, PART.window)[DAY]
+    assert (found.present, found.missing) == (1440, {})
+    assert inspect_candles(store, PART)[DAY].broken == {"no_gap_holds_a_minute": 60}
+    with pytest.raises(SliceMissing, match="2024-12-30"):
+        list(resample_candles([PART], store, clock))
+
+
+def test_the_evidence_of_raw_rows_does_not_depend_on_a_clock():
+    store = MemoryStore()
+    for batch in collect_candles(
+        [PART], ScriptedExchanges(edit=without(("2024-12-30T10:00", "2024-12-30T10:05"))), clock
+    ):
+        keep(store, batch)
+
+    def set_back():
+        return NOW - timedelta(seconds=5)
+
+    for batch in collect_candles([PART], ScriptedExchanges(), set_back):
+        keep(store, batch)
+    assert inspect_raw_candles(store, PART)[DAY].holds

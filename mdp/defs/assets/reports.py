@@ -10,7 +10,7 @@ from mdp.defs.metadata import records_table
 from mdp.domain.gaps import Cause
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
-from mdp.pipeline.coverage import coverage_by_day, stored_days, total
+from mdp.pipeline.coverage import coverage_of_stored_days, total
 from mdp.ports import CandleStore, Clock
 from mdp.reading import FIRST_DAY
 
@@ -31,11 +31,10 @@ def market_coverage(
     """
     rows = []
     for market in map(Market.parse, settings.markets):
-        window = stored_days(store, market, Interval(FIRST_DAY, clock()))
-        days = coverage_by_day(store, market, window) if window else {}
+        days = coverage_of_stored_days(store, market, Interval(FIRST_DAY, clock()))
         sum_ = total(days)
-        missing = (sum_.missing.get(cause, 0) for cause in Cause)
         first_last = (str(min(days)), str(max(days))) if days else ("", "")
+        missing = (sum_.missing.get(cause, 0) for cause in Cause)
         rows.append((str(market), *first_last, sum_.expected, sum_.present, *missing))
     columns = ("market", "first_day", "last_day", "expected", "present", *(cause.value for cause in Cause))
     return dg.MaterializeResult(metadata={"coverage": records_table(columns, rows), "dagster/row_count": len(rows)})
