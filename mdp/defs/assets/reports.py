@@ -16,7 +16,7 @@ from mdp.reading import FIRST_DAY
 
 
 @dg.asset(
-    deps=["ohlcv", "ohlcv_resampled", "dvol"],
+    deps=["ohlcv", "dvol"],
     group_name="reports",
     owners=["team:market-data"],
     kinds={"python", "polars"},
