@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slow test-all check fmt golden lock lineage clean
+.PHONY: help install up test test-slow test-all check fmt bench golden lock clean
 
 help:  ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: $(INSTALLED)  ## Format, lint, types, Dagster's own checks of the definit
 fmt: $(INSTALLED)  ## Format the code, mend what ruff can mend
 	$(BIN)/ruff format mdp mdp_tests
 	$(BIN)/ruff check --fix mdp mdp_tests
+
+bench: $(INSTALLED)  ## Measure the hot paths against their floors (prints a table)
+	$(BIN)/python -m mdp_tests.benchmarks
 
 golden: $(INSTALLED)  ## Write the asset-graph snapshot anew; then read the diff
 	WRITE_SNAPSHOT=1 $(PYTEST) mdp_tests/defs/test_graph_snapshot.py
