@@ -5,6 +5,7 @@ Not here: how rows are found (``storage``), how they are printed (``cli``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 
 import polars as pl
@@ -65,6 +66,22 @@ def parse_market(text: str, settings: Settings) -> Market:
     if market is None or str(market) not in settings.markets:
         raise InputError("market", got=text, expected=f"one of {', '.join(settings.markets)}")
     return market
+
+
+def parse_markets(texts: Sequence[str] | None, settings: Settings) -> list[Market]:
+    """Understand markets that this environment collects.
+
+    Args:
+        texts: In any spelling; a market that is named twice counts once. None or empty: all markets.
+        settings: Those that name the markets.
+
+    Returns:
+        The markets in the order in which they are first named.
+
+    Raises:
+        InputError: one is not a market, or not one of ours; the message lists ours.
+    """
+    return list(dict.fromkeys(parse_market(text, settings) for text in texts or settings.markets))
 
 
 def parse_timeframe(text: str) -> Timeframe:

@@ -1,12 +1,12 @@
 """The command ``mdp`` and its subcommands: arguments, help texts, exit codes.
 
 Exit codes: 0 done; 1 it failed; 2 an argument or setting is wrong; 3 some asked slots are neither stored nor
-explained; 130 interrupted. Not here: what a command does (one module each).
+explained; 130 interrupted. A reader of stdout who leaves early (``| head``) changes none of them. Not here: what a
+command does (one module each).
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from enum import StrEnum
@@ -16,12 +16,15 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from mdp.cli.streams import lasting_streams
 from mdp.errors import ConfigError, InputError, MdpError
 
 app = typer.Typer(
     name="mdp",
     help="Crypto candles you can trust: collect, judge, resample, store and read them. Times are UTC, ranges are "
     "half-open: --end is not included.",
+    epilog="Exit codes: 0 done; 1 it failed; 2 an argument or setting is wrong; 3 a backfill left minutes that are "
+    "neither stored nor explained; 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -46,23 +49,25 @@ class Format(StrEnum):
 
 
 Start = Annotated[str, typer.Option(help="First day or time, included: 2024-12-30 or 2024-12-30T08:00Z.")]
-End = Annotated[str, typer.Option(help="Last day or time, excluded.")]
+End = Annotated[str, typer.Option(help="First day or time that is not included any more: 2024-12-31.")]
 Markets = Annotated[
     list[str] | None, typer.Option("--market", "-m", help="For example binance:BTC-USDT; repeat it. Default: all.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
+RowFormat = Annotated[
+    Format, typer.Option("--format", "-f", metavar="FORMAT", help="table, csv, json, parquet or arrow.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")]
 
 
 @app.command()
 def read(
     market: Annotated[str, typer.Argument(help="For example binance:BTC-USDT or deribit:BTC-DVOL.")],
-    timeframe: Annotated[str, typer.Argument(help="1m, 5m, 15m, 1h, 4h or 1d.")],
+    timeframe: Annotated[str, typer.Argument(help="1m, 5m, 15m, 1h, 4h or 1d; an index has 1m.")],
     start: Start,
     end: End,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to write the rows.")] = Format.TABLE,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
-    ] = None,
+    format_: RowFormat = Format.TABLE,
+    output: Output = None,
 ) -> None:
     """Read stored candles. What is not stored is absent; nothing is filled in."""
     from mdp.cli.read import read_candles
@@ -73,8 +78,12 @@ def read(
 @app.command()
 def coverage(
     market: Markets = None,
-    start: Annotated[str | None, typer.Option(help="First day. Default: the first one stored.")] = None,
-    end: Annotated[str | None, typer.Option(help="Day after the last. Default: after the last one stored.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First day, included: 2024-12-25. Default: the first one stored.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Day after the last. Default: the day after the last one stored.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how much of each market is stored, and why the rest is not."""
@@ -86,12 +95,13 @@ def coverage(
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="For example: SELECT count(*) FROM ohlcv_1h")],
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to write the rows.")] = Format.TABLE,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
-    ] = None,
+    format_: RowFormat = Format.TABLE,
+    output: Output = None,
 ) -> None:
-    """Ask the lake in DuckDB's SQL. Views: ohlcv_1m … ohlcv_1d, dvol, gaps, rejected_ohlcv, revisions, raw_ohlcv."""
+    """Ask the lake in DuckDB's SQL.
+
+    Views: ohlcv_1m … ohlcv_1d, dvol, gaps, rejected_ohlcv, revisions, raw_ohlcv, raw_dvol, fetches.
+    """
     from mdp.cli.sql import run_sql
 
     run_sql(query, format_.value, output)
@@ -116,10 +126,16 @@ def backfill(
 
 @app.command()
 def simulate(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8790,
+    port: Annotated[
+        int | None, typer.Option(help="Port on 127.0.0.1; 0 takes a free one. Default: MDP_SIMULATOR__PORT.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of recorded days instead of the carried one.")] = None,
-    now: Annotated[str | None, typer.Option(help="Where the simulated clock starts. Default: the real time.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the generated prices.")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="Where the simulated clock starts: 2025-01-08T00:00Z. Default: now.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the generated prices. Default: MDP_SIMULATOR__SEED.")
+    ] = None,
 ) -> None:
     """Serve Binance, Bybit, OKX and Deribit from recorded and generated data."""
     from mdp.cli.simulate import run_simulator
@@ -147,25 +163,28 @@ def env() -> None:
 
 def main() -> None:
     """Run ``mdp``; errors of ours become one line on stderr and an exit code."""
+    with lasting_streams():
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
     except TyperException as error:
-        _complain(f"{error} (see `mdp --help`)")
-        sys.exit(2)
+        return _complain(2, f"{error} (see `mdp --help`)")
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
     except MdpError as error:
-        _complain(str(error), *getattr(error, "__notes__", []))
-        sys.exit(2 if isinstance(error, (InputError, ConfigError)) else 1)
-    except BrokenPipeError:
-        # The reader of our output has seen enough (`| head`); point stdout elsewhere so that its flush is silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        is_wrong_input = isinstance(error, (InputError, ConfigError))
+        return _complain(2 if is_wrong_input else 1, str(error), *getattr(error, "__notes__", []))
     except OSError as error:
-        _complain(f"{error.filename or 'output'}: {error.strerror or error}")
-        sys.exit(1)
+        return _complain(1, f"{error.filename or 'output'}: {error.strerror or error}")
 
 
-def _complain(*lines: str) -> None:
+def _complain(code: int, *lines: str) -> int:
     for line in lines:
         sys.stderr.write(f"mdp: {line}\n")
+    return code

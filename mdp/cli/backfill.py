@@ -19,14 +19,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mdp.cli.coverage import coverage_json, coverage_table
 from mdp.cli.output import print_table
-from mdp.cli.workers import Durable, Ended, Work, run_workers
+from mdp.cli.workers import Durable, Ended, Work, run_workers, settle_dead_runs
+from mdp.config.services import require_simulator
 from mdp.config.settings import Settings, load_settings
 from mdp.domain.gaps import Coverage
 from mdp.domain.interval import DAY, Interval, format_time
 from mdp.domain.market import Market
 from mdp.errors import ConfigError
 from mdp.pipeline.coverage import Shortfall, coverage_by_day, days_to_do, shortfalls
-from mdp.reading import parse_days, parse_market
+from mdp.reading import parse_days, parse_markets
 from mdp.storage import open_store
 
 INCOMPLETE = 3
@@ -51,11 +52,12 @@ def run_backfill(markets: Sequence[str] | None, start: str, end: str, *, only_mi
 
     Raises:
         InputError: a market, a day or their order is wrong; nothing was started.
-        ConfigError: the data directory cannot be written; nothing was started.
+        ConfigError: the data directory cannot be written, or the simulator does not answer; nothing was started.
     """
     settings = load_settings()
     window = parse_days(start, end, datetime.now(UTC))
-    wanted = [parse_market(text, settings) for text in dict.fromkeys(markets or settings.markets)]
+    wanted = parse_markets(markets, settings)
+    require_simulator(settings, {market.exchange for market in wanted})
     result = backfill(settings, wanted, window, only_missing=only_missing)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(_as_json(result)), indent=2) + b"\n")
@@ -80,6 +82,8 @@ def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *,
                 advance(message)
                 if isinstance(message, Ended) and message.error:
                     failures.append(message)
+    else:
+        settle_dead_runs(settings)
     return Result(
         coverage={market: coverage_by_day(store, market, window) for market in markets},
         shortfalls=tuple(short for market in markets for short in shortfalls(store, market, window)),

@@ -19,7 +19,7 @@ from mdp.domain.gaps import Cause, Coverage
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
 from mdp.pipeline.coverage import coverage_by_day, stored_days, total
-from mdp.reading import FIRST_DAY, parse_days, parse_market
+from mdp.reading import FIRST_DAY, parse_days, parse_markets
 from mdp.storage import open_store
 
 CoverageByMarket = Mapping[Market, Mapping[date, Coverage]]
@@ -36,8 +36,7 @@ def show_coverage(markets: Sequence[str] | None, start: str | None, end: str | N
     store = open_store(settings)
     asked = parse_days(start or FIRST_DAY, end or now.date(), now) if start or end else None
     found: dict[Market, dict[date, Coverage]] = {}
-    for text in dict.fromkeys(markets or settings.markets):
-        market = parse_market(text, settings)
+    for market in parse_markets(markets, settings):
         window = asked or stored_days(store, market, Interval(FIRST_DAY, now))
         found[market] = coverage_by_day(store, market, window) if window else {}
     if as_json:

@@ -1,6 +1,6 @@
 """Rows on a terminal, in a pipe or in a file: table, CSV, JSON, Parquet, Arrow.
 
-Not here: which rows.
+Not here: which rows, and how a value is spelled (``values``).
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import sys
 from pathlib import Path
 from typing import IO
 
-import msgspec
 import polars as pl
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from mdp.domain.candles import TIME
+from mdp.cli.values import as_json, as_text
 from mdp.errors import InputError
 
 MAX_TABLE_ROWS = 60
+_WIDEST = 1_000_000
 
 
 def write_rows(rows: pl.DataFrame, format_: str, output: Path | None) -> None:
@@ -32,7 +33,7 @@ def write_rows(rows: pl.DataFrame, format_: str, output: Path | None) -> None:
         output: The file; None for stdout.
 
     Raises:
-        InputError: a binary format on a terminal.
+        InputError: a binary format on a terminal, or a column the format cannot hold.
         OSError: the file cannot be written; a file that was there before is as it was.
     """
     if format_ == "table":
@@ -50,10 +51,10 @@ def write_rows(rows: pl.DataFrame, format_: str, output: Path | None) -> None:
 
 def _encode(rows: pl.DataFrame, format_: str) -> bytes:
     if format_ == "json":
-        return msgspec.json.encode(_with_iso_times(rows).to_dicts()) + b"\n"
+        return as_json(rows) + b"\n"
     buffer = io.BytesIO()
     if format_ == "csv":
-        _with_iso_times(_without_lists(rows)).write_csv(buffer)
+        as_text(rows).write_csv(buffer)
     elif format_ == "parquet":
         rows.write_parquet(buffer)
     else:
@@ -72,47 +73,37 @@ def _write_file(path: Path, body: bytes) -> None:
         raise
 
 
-def _with_iso_times(rows: pl.DataFrame) -> pl.DataFrame:
-    """Times as ISO 8601 with Z, with a fraction only where there is one."""
-
-    def iso(name: str) -> pl.Expr:
-        whole, fine = (
-            pl.col(name).dt.strftime(pattern) for pattern in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%.6fZ")
-        )
-        return pl.when(pl.col(name).dt.microsecond() == 0).then(whole).otherwise(fine).alias(name)
-
-    return rows.with_columns(iso(name) for name, dtype in rows.schema.items() if dtype == TIME)
-
-
-def _without_lists(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(
-        pl.col(name).list.join(" ") for name, dtype in rows.schema.items() if dtype == pl.List(pl.String)
-    )
-
-
 def _write_table(rows: pl.DataFrame, output: Path | None) -> None:
-    shown = _with_iso_times(rows) if len(rows) <= MAX_TABLE_ROWS else _with_iso_times(
-        pl.concat([rows.head(MAX_TABLE_ROWS // 2), rows.tail(MAX_TABLE_ROWS // 2)])
-    )  # fmt: skip
+    half = MAX_TABLE_ROWS // 2
+    is_long = len(rows) > MAX_TABLE_ROWS
+    shown = as_text(pl.concat([rows.head(half), rows.tail(half)]) if is_long else rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, dtype in rows.schema.items():
-        table.add_column(name, justify="right" if dtype.is_numeric() else "left", no_wrap=True)
+        table.add_column(_cell(name), justify="right" if dtype.is_numeric() else "left", no_wrap=True)
     for number, row in enumerate(shown.iter_rows()):
-        if len(rows) > MAX_TABLE_ROWS and number == MAX_TABLE_ROWS // 2:
+        if is_long and number == half:
             table.add_row(*["…"] * rows.width)
-        table.add_row(*["" if value is None else str(value) for value in row])
+        table.add_row(*[_cell(value) for value in row])
     if output is not None:
         text = io.StringIO()
         print_table(table, file=text)
         _write_file(output, text.getvalue().encode())
         return
     print_table(table)
-    sys.stdout.write(f"{len(rows)} rows\n")
+    sys.stdout.write(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}\n")
+
+
+def _cell(value: object) -> Text:
+    """Show a value as it is: brackets are no markup, and a control character does not reach the terminal."""
+    text = "" if value is None else str(value)
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+    return Text(text)
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:
     """Print a table in the width it needs: a terminal that is narrower wraps the line, and no number is cut."""
     console = Console(file=file or sys.stdout)
-    needed = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
+    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     console.width = max(console.width, needed)
     console.print(table)

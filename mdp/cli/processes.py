@@ -11,14 +11,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
 from mdp.config.settings import PROJECT_ROOT, Settings
+from mdp.errors import MdpError
 
 PR_SET_PDEATHSIG = 1
+
+
+class ServiceDied(MdpError):
+    """A process that should have done its work, or stayed, ended by itself or never answered."""
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
@@ -35,7 +41,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 def start(
     command: Sequence[str],
     *,
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
@@ -57,17 +63,29 @@ def start(
     )
 
 
-def stop(process: subprocess.Popen[bytes], *, patience_s: float = 20) -> None:
-    """Interrupt a process that :func:`start` started; kill what is left of its session when patience ends."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def stop(*processes: subprocess.Popen[bytes], patience_s: float = 20, grace_s: float = 3) -> None:
+    """Interrupt processes that :func:`start` started, all at the same time, and wait for their end.
+
+    Those that are left after ``patience_s`` are terminated; after another ``grace_s`` their sessions are killed.
+    """
+    for number, seconds in ((signal.SIGINT, patience_s), (signal.SIGTERM, grace_s)):
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            process.send_signal(number)
+        deadline = time.monotonic() + seconds
+        for process in running:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0, deadline - time.monotonic()))
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a process's log, and where the whole of it is."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'without a word'} (whole log: {log})"
 
 
 def free_port(preferred: int) -> int:

@@ -13,8 +13,8 @@ from mdp.errors import InputError
 from mdp.simulator.server import serve
 
 
-def run_simulator(port: int, data: Path | None, now: str | None, seed: int | None) -> None:
-    """Serve until interrupted.
+def run_simulator(port: int | None, data: Path | None, now: str | None, seed: int | None) -> None:
+    """Serve until interrupted; where a setting has the port or the seed, None means what it says.
 
     Raises:
         InputError: the time, the folder or the port cannot be used.
@@ -23,4 +23,5 @@ def run_simulator(port: int, data: Path | None, now: str | None, seed: int | Non
         start = parse_time(now) if now else None
     except ValueError as error:
         raise InputError("now", got=now, expected=str(error).removeprefix("expected ").partition(", got")[0]) from None
-    serve(port, data, start, load_settings().simulator.seed if seed is None else seed)
+    default = load_settings().simulator
+    serve(default.port if port is None else port, data, start, default.seed if seed is None else seed)

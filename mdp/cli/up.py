@@ -8,11 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -21,19 +22,17 @@ from rich.console import Console
 
 from mdp.cli.backfill import Result, backfill
 from mdp.cli.coverage import coverage_table
-from mdp.cli.processes import dagster_environment, free_port, start, stop
-from mdp.config.services import Services, read_services, write_services
+from mdp.cli.output import print_table
+from mdp.cli.processes import ServiceDied, dagster_environment, free_port, last_line, start, stop
+from mdp.cli.workers import NO_DAEMON, settle_dead_runs, work_without_orders
+from mdp.config.services import Services, lock_file, read_services, services_file, write_services
 from mdp.config.settings import PROJECT_ROOT, Settings, load_settings
 from mdp.domain.interval import Interval
-from mdp.errors import ConfigError, MdpError
-from mdp.reading import parse_market
+from mdp.errors import ConfigError
+from mdp.reading import parse_markets
 
 RECORDED_WEEKS = Interval.of_days(date(2024, 12, 25), date(2025, 1, 7))
 """Two unbroken weeks of recorded Binance minutes, which the simulator carries."""
-
-
-class ServiceDied(MdpError):
-    """A service ended by itself, or never answered."""
 
 
 def run_up() -> int:
@@ -75,12 +74,12 @@ def _run(settings: Settings, console: Console, started: ExitStack) -> int:
     )  # fmt: skip
     _wait_until_up("simulator", simulator, f"{services.simulator_url}/healthz", settings)
     write_services(settings, services)
-    _create_dagster_storage(settings)
+    _prepare_dagster(settings)
     dagster = _service(
         started, settings, "dagster", ["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1",
                                        "-p", services.ui_url.rpartition(":")[2]],
     )  # fmt: skip
-    markets = [parse_market(text, settings) for text in settings.markets]
+    markets = parse_markets(None, settings)
     console.print(f"Collecting {len(markets)} markets, 2024-12-25 to 2025-01-07; stored days are not asked again.")
     result = backfill(settings, markets, RECORDED_WEEKS, only_missing=True)
     _wait_until_up("dagster", dagster, f"{services.ui_url}/server_info", settings)
@@ -88,11 +87,27 @@ def _run(settings: Settings, console: Console, started: ExitStack) -> int:
     return _watch({"simulator": simulator, "dagster": dagster}, settings)
 
 
-def _create_dagster_storage(settings: Settings) -> None:
-    """Let a worker without orders create Dagster's storage, so that its own processes do not race to do so."""
-    if not (settings.dagster_dir / "schedules").exists():
-        worker = start([sys.executable, "-m", "mdp.cli.worker"], environment=dagster_environment(settings))
-        worker.wait()
+def _prepare_dagster(settings: Settings) -> None:
+    """Before the daemon starts: create Dagster's storage, and end the runs whose process is gone.
+
+    A worker does both, for this process does not import Dagster; without need it costs nothing. One process creates
+    the storage so that Dagster's own do not race to do so.
+    """
+    if not (settings.dagster_dir / "schedules").exists() or _has_active_runs(settings):
+        work_without_orders(settings, NO_DAEMON)
+    else:
+        settle_dead_runs(settings)
+
+
+def _has_active_runs(settings: Settings) -> bool:
+    """Tell whether a run says that it is running, which right before the daemon starts only few can rightly do."""
+    runs = settings.dagster_dir / "history" / "runs.db"
+    query = "SELECT 1 FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING') LIMIT 1"
+    try:
+        with closing(sqlite3.connect(f"{runs.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(query).fetchone() is not None
+    except sqlite3.Error:
+        return True  # Dagster itself will say what is wrong with its storage
 
 
 def _service(started: ExitStack, settings: Settings, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
@@ -139,9 +154,7 @@ def _watch(services: dict[str, subprocess.Popen[bytes]], settings: Settings) -> 
 
 
 def _died(name: str, process: subprocess.Popen[bytes], settings: Settings) -> ServiceDied:
-    log = _log_file(settings, name)
-    last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-    return ServiceDied(f"{name}: ended with code {process.returncode}; {' '.join(last)} (whole log: {log})")
+    return ServiceDied(f"{name}: ended with code {process.returncode}; {last_line(_log_file(settings, name))}")
 
 
 def _log_file(settings: Settings, name: str) -> Path:
@@ -151,9 +164,9 @@ def _log_file(settings: Settings, name: str) -> Path:
 def _say_where_to_look(console: Console, services: Services, result: Result) -> None:
     command = Path(sys.argv[0])
     shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
-    console.print(coverage_table(result.coverage))
+    print_table(coverage_table(result.coverage))
     for failure in result.failures:
-        console.print(f"FAILED {failure.work.market}: {failure.error}")
+        console.print(f"FAILED {failure.work.market}: {failure.error}", markup=False)
     console.print(
         f"\n[bold]Dagster[/bold]    {services.ui_url}\n"
         f"[bold]Simulator[/bold]  {services.simulator_url}/healthz\n"
@@ -168,10 +181,11 @@ def _say_where_to_look(console: Console, services: Services, result: Result) -> 
 def _only_one(settings: Settings) -> Iterator[bool]:
     """Hold the lock of this data directory; yield whether it was free."""
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    with (settings.run_dir / "up.lock").open("w") as file:
+    with lock_file(settings).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
+        services_file(settings).unlink(missing_ok=True)  # what an earlier one left says where nothing listens any more
         yield True

@@ -1,6 +1,7 @@
 """A worker of ``mdp backfill``: executes Dagster runs one after the other, as its parent orders.
 
-Each line on stdin is an order, each line on stdout a message, both JSON. Not here: what to order (``backfill``).
+Each line on stdin is an order, each line on stdout a message, both JSON. Without orders it prepares Dagster's storage,
+marks the runs of dead processes as failed and ends. Not here: what to order (``backfill``).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import IO, Any
 
 import msgspec
 
+from mdp.cli.workers import NO_DAEMON
 from mdp.config.settings import load_settings
 from mdp.definitions import defs
-from mdp.defs.launching import fail_orphans, launch_range, opened_instance, owned
+from mdp.defs.launching import fail_lost, fail_orphans, launch_range, opened_instance, owned
 from mdp.domain.market import Market
 
 
@@ -51,6 +53,8 @@ def main() -> None:
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with opened_instance(settings.run_dir) as instance:
         fail_orphans(instance, locks)
+        if NO_DAEMON in sys.argv:
+            fail_lost(instance)
         say(kind="ready")
         for line in sys.stdin.buffer:
             order = msgspec.json.decode(line, type=Order)

@@ -1,28 +1,38 @@
 """The worker processes of a backfill: start them, order runs, hear of each durable partition, end them.
 
+Also the worker without orders, which settles the runs of dead processes.
 Not here: what a worker does with an order (``worker``), what is ordered and shown (``backfill``).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import subprocess
 import sys
 import threading
 import uuid
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from mdp.cli.processes import dagster_environment, start, stop
+from mdp.cli.processes import ServiceDied, dagster_environment, last_line, start, stop
 from mdp.config.settings import Settings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
+
+WORKER = (sys.executable, "-m", "mdp.cli.worker")
+NO_DAEMON = "--no-daemon"
+"""Tells a worker that no daemon of this instance is running, so that what one launched and did not end is dead."""
+
+Messages = queue.Queue[tuple[int, dict[str, object] | None]]
+"""Which worker said what; None when it will say no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ class Durable:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run ended; ``error`` is empty when it succeeded."""
+    """A run ended; ``error`` is empty exactly when it succeeded."""
 
     work: Work
     error: str
@@ -54,82 +64,163 @@ class Ended:
 class _Worker:
     process: subprocess.Popen[bytes]
     orders: IO[bytes]
+    listener: threading.Thread
     log: Path
     work: Work | None = None
 
 
-def run_workers(settings: Settings, work: Sequence[Work]) -> Iterator[Durable | Ended]:
+def run_workers(
+    settings: Settings, work: Sequence[Work], *, command: Sequence[str] = WORKER
+) -> Iterator[Durable | Ended]:
     """Execute all work on as many processes as settings, cores and work allow; yield what happens, as it happens.
 
-    A worker that dies fails its run, not the others. When the caller stops listening all workers are interrupted.
+    A worker that dies fails its run, not the others. The workers of one call share the quota of an exchange; those of
+    two calls at the same time, or of a run launched from the page, do not know of each other. When the caller stops
+    listening, or is interrupted, all workers are interrupted, which ends their runs as failed.
+
+    Args:
+        settings: Of the parent; the workers read their own from the same environment.
+        work: The runs, in the order in which they are given out.
+        command: What a worker is; a test has one of its own.
     """
-    waiting, messages = deque(work), queue.Queue[tuple[int, dict[str, object] | None]]()
+    messages = Messages()
     count = min(settings.workers, os.cpu_count() or 1, len(work))
-    workers = [_start(settings, number, messages) for number in range(count)]
-    alive = set(range(count))
+    environment = {**dagster_environment(settings), **_rate_shares(settings, work, count)}
+    workers: list[_Worker] = []
     try:
-        while alive:
-            number, message = messages.get()
-            worker = workers[number]
-            if message is None:
-                alive.discard(number)
-                if worker.work is not None:
-                    yield Ended(worker.work, f"its process died: {_last_line(worker.log)}")
-                    worker.work = None
-                continue
-            if message["kind"] == "durable" and worker.work is not None:
-                yield Durable(worker.work, str(message["asset"]), str(message["partition"]))
-                continue
-            if message["kind"] == "ended" and worker.work is not None:
-                yield Ended(worker.work, "" if message["succeeded"] else str(message["error"]))
-            worker.work = waiting.popleft() if waiting else None
-            _order(worker)
-        for left in waiting:
-            yield Ended(left, f"no worker was left to run it: {_last_line(workers[0].log)}")
+        for number in range(count):
+            workers.append(_start(settings, number, command, environment, messages))
+        yield from _work_off(deque(work), workers, messages)
+    except (KeyboardInterrupt, GeneratorExit):
+        sys.stderr.write("interrupted: runs under way end as failed; what they stored stays, --missing does the rest\n")
+        raise
     finally:
-        for worker in workers:
-            stop(worker.process)
+        _end(workers)
 
 
-def _start(settings: Settings, number: int, messages: queue.Queue[tuple[int, dict[str, object] | None]]) -> _Worker:
+def _work_off(waiting: deque[Work], workers: Sequence[_Worker], messages: Messages) -> Iterator[Durable | Ended]:
+    alive = len(workers)
+    while alive:
+        number, message = messages.get()
+        worker = workers[number]
+        if message is None:
+            alive -= 1
+            if worker.work is not None:
+                yield Ended(worker.work, f"its process died: {last_line(worker.log)}")
+                worker.work = None
+        elif message["kind"] == "durable" and worker.work is not None:
+            yield Durable(worker.work, str(message["asset"]), str(message["partition"]))
+        else:
+            if message["kind"] == "ended" and worker.work is not None:
+                done, worker.work = worker.work, None
+                yield Ended(done, "" if message["succeeded"] else str(message["error"]) or "it gave no reason")
+            _order(worker, waiting)
+    for left in waiting:
+        yield Ended(left, f"no worker was left to run it: {last_line(workers[0].log)}")
+
+
+def settle_dead_runs(settings: Settings) -> None:
+    """Mark the runs as failed whose process died; without one this costs nothing.
+
+    Every worker does so as well when it starts, so only a command that has no work for one needs to call this.
+
+    Raises:
+        ServiceDied: the process that should have done it failed.
+    """
+    if any(_is_free(path) for path in (settings.run_dir / "runs").glob("*.lock")):
+        work_without_orders(settings)
+
+
+def work_without_orders(settings: Settings, *arguments: str, command: Sequence[str] = WORKER) -> None:
+    """Let a worker do what it does before its first order: create Dagster's storage, fail the runs of the dead.
+
+    Raises:
+        ServiceDied: it failed.
+    """
+    log = settings.data_dir / "log" / "storage.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        worker = start(
+            [*command, *arguments], environment=dagster_environment(settings), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        worker.wait()
+    finally:
+        stop(worker)
+    if worker.returncode:
+        raise ServiceDied(f"Dagster's storage: a worker ended with code {worker.returncode}; {last_line(log)}")
+
+
+def _is_free(lock: Path) -> bool:
+    with suppress(OSError), lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _rate_shares(settings: Settings, work: Sequence[Work], count: int) -> dict[str, str]:
+    """The share of its quota that each worker may use of an exchange, as settings: all that may ask it, ask at once."""
+    runs = Counter(one.market.exchange for one in work)
+    return {
+        f"MDP_EXCHANGES__{exchange.name}__RATE_SHARE": str(settings.exchanges.of(exchange).rate_share / min(count, of))
+        for exchange, of in runs.items()
+    }
+
+
+def _start(
+    settings: Settings, number: int, command: Sequence[str], environment: Mapping[str, str], messages: Messages
+) -> _Worker:
     log = settings.data_dir / "log" / f"backfill-{os.getpid()}-{number}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
-        process = start(
-            [sys.executable, "-m", "mdp.cli.worker"],
-            environment=dagster_environment(settings),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
+        process = start(command, environment=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
     assert process.stdin is not None and process.stdout is not None  # noqa: PT018 both are pipes
     listener = threading.Thread(target=_listen, args=(number, process.stdout, messages), daemon=True)
     listener.start()
-    return _Worker(process, process.stdin, log)
+    return _Worker(process, process.stdin, listener, log)
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"{lines[-1] if lines else 'without a word'} ({log})"
+def _end(workers: Sequence[_Worker]) -> None:
+    """Interrupt all workers at once; with their orders closed, none waits for another one after its run ended."""
+    for worker in workers:
+        _close(worker)
+    # An exception raised while the garbage collector calls back is ignored, and with it the interrupt it stood for: a
+    # worker that is still there soon after is signalled again.
+    stop(*(worker.process for worker in workers), patience_s=2.5, grace_s=6)
+    for worker in workers:
+        worker.listener.join()
 
 
-def _listen(number: int, output: IO[bytes], messages: queue.Queue[tuple[int, dict[str, object] | None]]) -> None:
-    for line in output:
-        messages.put((number, msgspec.json.decode(line)))
-    messages.put((number, None))
-
-
-def _order(worker: _Worker) -> None:
-    """Send the next run; close the worker's stdin, which ends it, when there is none."""
-    if worker.work is None:
+def _close(worker: _Worker) -> None:
+    with suppress(OSError):  # an order that a dead worker did not take is still in the buffer
         worker.orders.close()
+
+
+def _listen(number: int, output: IO[bytes], messages: Messages) -> None:
+    try:
+        with output:
+            for line in output:
+                messages.put((number, msgspec.json.decode(line)))
+    finally:
+        messages.put((number, None))
+
+
+def _order(worker: _Worker, waiting: deque[Work]) -> None:
+    """Send the next run; close the worker's stdin, which ends it, when there is none or it takes none."""
+    if not waiting:
+        _close(worker)
         return
-    last = max(day.start.date() for day in worker.work.window.days())
+    one = waiting[0]
     order = {
         "run_id": str(uuid.uuid4()),
-        "market": str(worker.work.market),
-        "first": worker.work.window.start.date().isoformat(),
-        "last": last.isoformat(),
+        "market": str(one.market),
+        "first": one.window.start.date().isoformat(),
+        "last": max(day.start.date() for day in one.window.days()).isoformat(),
     }
-    worker.orders.write(msgspec.json.encode(order) + b"\n")
-    worker.orders.flush()
+    try:
+        worker.orders.write(msgspec.json.encode(order) + b"\n")
+        worker.orders.flush()
+    except BrokenPipeError:  # it died while it had nothing to do; the run stays with those that wait
+        _close(worker)
+        return
+    worker.work = waiting.popleft()

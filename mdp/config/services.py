@@ -1,13 +1,19 @@
 """Where the services of this data directory listen, and which address an exchange therefore has.
 
-``mdp up`` writes what it started to ``run/services.json``; everything else reads it. Not here: starting them.
+``mdp up`` holds ``run/up.lock`` as long as it runs and writes what it started to ``run/services.json``; everything
+else reads it, and believes it only that long. Not here: starting them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import socket
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mdp.config.settings import ExchangeSettings, Settings
 from mdp.domain.market import Exchange
@@ -38,9 +44,13 @@ def write_services(settings: Settings, services: Services) -> None:
 
 
 def read_services(settings: Settings) -> Services | None:
-    """Return what was last started, whether or not it still runs; None when nothing ever was."""
+    """Return what ``mdp up`` runs in this data directory now; None when it does not run.
+
+    Raises:
+        ConfigError: the file is not one that ``mdp up`` writes.
+    """
     try:
-        return Services(**json.loads(services_file(settings).read_text(encoding="utf-8")))
+        services = Services(**json.loads(services_file(settings).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -48,6 +58,34 @@ def read_services(settings: Settings) -> Services | None:
         raise ConfigError(
             str(path), got=str(error), expected="what `mdp up` writes; delete it and start again"
         ) from error
+    return services if _is_alive(services, lock_file(settings)) else None
+
+
+def lock_file(settings: Settings) -> Path:
+    """Return the file that ``mdp up`` holds locked as long as it runs."""
+    return settings.run_dir / "up.lock"
+
+
+def _is_alive(services: Services, lock: Path) -> bool:
+    """Tell whether the process that wrote this still holds the lock.
+
+    The lock is tried only when a process of that number exists. An ``mdp up`` that starts in the same instant could
+    otherwise find it taken by us and believe that another one runs.
+    """
+    try:
+        os.kill(services.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's, and exists
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def exchange_settings(settings: Settings, exchange: Exchange) -> ExchangeSettings:
@@ -62,6 +100,29 @@ def exchange_settings(settings: Settings, exchange: Exchange) -> ExchangeSetting
     if not settings.simulated:
         name = f"MDP_EXCHANGES__{exchange.name}__REST_URL"
         raise ConfigError(name, got=None, expected=f"the address of {exchange.value} in environment {settings.env}")
+    return own.model_copy(update={"rest_url": f"{simulator_url(settings)}/{exchange.value}"})
+
+
+def simulator_url(settings: Settings) -> str:
+    """Return where the simulator of this data directory is: that of ``mdp up``, else on the port of the settings."""
     services = read_services(settings)
-    simulator = services.simulator_url if services else f"http://127.0.0.1:{settings.simulator.port}"
-    return own.model_copy(update={"rest_url": f"{simulator}/{exchange.value}"})
+    return services.simulator_url if services else f"http://127.0.0.1:{settings.simulator.port}"
+
+
+def require_simulator(settings: Settings, exchanges: Iterable[Exchange]) -> None:
+    """Make sure that the simulator answers if one of these exchanges is simulated.
+
+    Raises:
+        ConfigError: nothing listens there; says how to start it.
+    """
+    if not settings.simulated or all(settings.exchanges.of(exchange).rest_url for exchange in exchanges):
+        return
+    url = urlsplit(simulator_url(settings))
+    try:
+        socket.create_connection((str(url.hostname), int(url.port or 80)), timeout=2).close()
+    except OSError as error:
+        raise ConfigError(
+            "MDP_SIMULATOR__PORT",
+            got=url.port,
+            expected=f"the port of a running simulator ({error.strerror}); start it with `make up` or `mdp simulate`",
+        ) from error

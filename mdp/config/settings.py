@@ -20,7 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Exchange, Market
+from mdp.domain.market import MARKETS, Exchange, Market
 from mdp.errors import ConfigError
 
 ENVIRONMENTS: tuple[str, ...] = (
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         data_dir: Where everything generated goes: lake, Dagster's storage, state of running services.
         store: ``duckdb``: the local lake with DuckDB as its SQL. ``bigquery``: the central store.
         simulated: Whether an exchange without a ``rest_url`` of its own means the simulator.
-        markets: What is collected, spelled ``binance:BTC-USDT``.
+        markets: What is collected, spelled ``binance:BTC-USDT``: some or all of ``mdp.domain.market.MARKETS``.
         workers: Processes that work at the same time in a backfill.
     """
 
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     data_dir: Path = PROJECT_ROOT / "data"
     store: Literal["duckdb", "bigquery"] = "duckdb"
     simulated: bool = False
-    markets: tuple[str, ...] = tuple(str(market) for market in SPOT_MARKETS + VOLATILITY_MARKETS)
+    markets: tuple[str, ...] = tuple(str(market) for market in MARKETS)
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     exchanges: ExchangesSettings = ExchangesSettings()
     simulator: SimulatorSettings = SimulatorSettings()
@@ -183,7 +183,9 @@ class Settings(BaseSettings):
     @field_validator("markets")
     @classmethod
     def _parse_markets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Market.parse(text)) for text in value)
+        if not value:
+            raise ValueError("a list with at least one market, such as binance:BTC-USDT")
+        return tuple(dict.fromkeys(_one_of_ours(text) for text in value))
 
     @property
     def lake_dir(self) -> Path:
@@ -213,6 +215,17 @@ class Settings(BaseSettings):
         name = _require_environment(init_settings().get("env", environment_name()))
         toml = TomlConfigSettingsSource(settings_cls, environment_file(name))
         return init_settings, env_settings, toml
+
+
+def _one_of_ours(text: str) -> str:
+    """Spell a market as we do; one of an exchange that we could ask, but have no partition for, is refused."""
+    try:
+        market = Market.parse(text)
+    except ValueError:
+        market = None
+    if market not in MARKETS:
+        raise ValueError(f"markets among {', '.join(map(str, MARKETS))}, which {text!r} is not")
+    return str(market)
 
 
 def environment_name() -> str:

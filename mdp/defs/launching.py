@@ -89,7 +89,8 @@ def _reason(event: dg.DagsterEvent) -> str:
     error = getattr(data, "error", None)
     while error is not None and error.cause is not None:
         error = error.cause
-    message = str(error.message).strip() if error is not None else ""
+    # Dagster writes the class in front, which says nothing to whoever reads one of our messages.
+    message = str(error.message).strip().removeprefix(f"mdp.errors.{error.cls_name}: ") if error is not None else ""
     return message or event.message or "failed without a reason"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,9 @@ import pytest
 from mdp.cli.app import main
 from mdp.config.settings import load_settings
 from mdp.domain.timeframe import Timeframe
+from mdp.errors import InputError
 from mdp.ports import OHLCV, Slice
+from mdp.reading import parse_markets
 from mdp.storage import open_store
 from mdp_tests.support.builders import MARKET, candle, candles, window
 
@@ -143,6 +147,41 @@ def test_a_user_cannot_change_the_lake_through_sql(lake, run):
         run("sql", statement)
     assert {path: path.read_bytes() for path in (lake / "lake").rglob("*") if path.is_file()} == before
     assert not target.exists()
+
+
+def test_a_market_that_is_named_twice_counts_once(lake, run):
+    code, out, _ = run("coverage", "-m", BTC, "-m", "binance:BTC/USDT", "--json")
+    assert code == 0
+    assert [row["market"] for row in json.loads(out)] == [BTC]
+
+
+def test_markets_are_told_apart_by_what_they_mean_and_keep_their_order():
+    settings = load_settings()
+    texts = ["okx:SOL-USDT", BTC, "binance:BTC/USDT", "okx:SOL-USDT"]
+    assert [str(market) for market in parse_markets(texts, settings)] == ["okx:SOL-USDT", BTC]
+    for nothing in (None, []):
+        assert [str(market) for market in parse_markets(nothing, settings)] == list(settings.markets)
+    with pytest.raises(InputError, match="market: expected one of"):
+        parse_markets([BTC, "binance:XRP-USDT"], settings)
+
+
+def test_a_collected_market_without_partitions_is_refused_by_name(lake, run, monkeypatch):
+    monkeypatch.setenv("MDP_MARKETS", '["binance:XRP-USDT"]')
+    code, out, err = run("coverage")
+    assert (code, out) == (2, "")
+    assert err.startswith("mdp: MDP_MARKETS: expected markets among binance:BTC-USDT, ")
+    assert err.endswith("which 'binance:XRP-USDT' is not, got ['binance:XRP-USDT']\n")
+
+
+def test_the_simulator_listens_where_the_settings_say_unless_told_otherwise(lake, run, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        taken, other = first.getsockname()[1], second.getsockname()[1]
+        monkeypatch.setenv("MDP_SIMULATOR__PORT", str(taken))
+        for arguments, port in (((), taken), (("--port", str(other)), other)):
+            code, out, err = run("simulate", *arguments)
+            assert (code, out) == (2, "")
+            assert err.startswith("mdp: --port: expected a free port")
+            assert err.endswith(f"got {port}\n")
 
 
 def test_json_and_csv_write_times_with_z_and_numbers_as_they_are(lake, run):

@@ -63,6 +63,10 @@ class TestWhereTheyComeFrom:
         monkeypatch.setenv("MDP_MARKETS", json.dumps(["okx:SOL/USDT", "binance:BTC-USDT"]))
         assert load_settings().markets == ("okx:SOL-USDT", "binance:BTC-USDT")
 
+    def test_a_market_that_is_listed_twice_is_collected_once(self, monkeypatch):
+        monkeypatch.setenv("MDP_MARKETS", json.dumps(["okx:SOL/USDT", "binance:BTC-USDT", "okx:SOL-USDT"]))
+        assert load_settings().markets == ("okx:SOL-USDT", "binance:BTC-USDT")
+
     def test_the_data_directory_is_absolute_and_moves_everything_generated(self, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("MDP_DATA_DIR", "elsewhere")
@@ -137,11 +141,17 @@ class TestWrongValues:
     def test_what_should_be_json_and_is_not_is_named(self, monkeypatch, variable, value):
         assert refused(monkeypatch, **{variable: value}).startswith(f"{variable}: expected JSON")
 
-    @pytest.mark.parametrize("market", ["BTC-USDT", "kraken:BTC-USDT", "binance:btc-usdt"])
-    def test_a_market_we_cannot_read_is_refused(self, monkeypatch, market):
-        said = refused(monkeypatch, MDP_MARKETS=json.dumps([market]))
-        assert said.startswith("MDP_MARKETS: expected ")
-        assert market in said
+    @pytest.mark.parametrize(
+        "market", ["BTC-USDT", "kraken:BTC-USDT", "binance:btc-usdt", "binance:XRP-USDT", "okx:BTC-DVOL"]
+    )
+    def test_a_market_that_we_do_not_collect_is_refused_with_the_list_of_those_we_do(self, monkeypatch, market):
+        said = refused(monkeypatch, MDP_MARKETS=json.dumps(["binance:BTC-USDT", market]))
+        assert said.startswith("MDP_MARKETS: expected markets among binance:BTC-USDT, binance:ETH-USDT, ")
+        assert f"deribit:ETH-DVOL, which '{market}' is not, got " in said
+
+    def test_no_market_at_all_is_refused(self, monkeypatch):
+        said = refused(monkeypatch, MDP_MARKETS="[]")
+        assert said == "MDP_MARKETS: expected a list with at least one market, such as binance:BTC-USDT, got []"
 
     @pytest.mark.parametrize("variable", ["MDP_WORKERZ", "MDP_EXCHANGE__BINANCE__REST_URL", "MDP_DATADIR"])
     def test_a_misspelt_variable_is_refused_rather_than_ignored(self, monkeypatch, variable):

@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from mdp.reading import read
 from mdp_tests.support.workplace import Workplace
 
 READY = "Ctrl-C stops what was started here."
@@ -23,12 +24,18 @@ READY = "Ctrl-C stops what was started here."
 
 @dataclass
 class Up:
-    """A running ``mdp up`` and what it printed."""
+    """A running ``mdp up``, what it printed, and how long it took.
+
+    Attributes:
+        seconds: From its start until everything was there.
+        first_candles_s: From its start until the first candles could be read.
+    """
 
     workplace: Workplace
     process: subprocess.Popen[bytes]
     output: Path
     seconds: float
+    first_candles_s: float
 
     @property
     def text(self) -> str:
@@ -54,11 +61,21 @@ def start_up(data_dir: Path) -> Up:
     started = time.monotonic()
     with output.open("wb") as file:
         process = subprocess.Popen(workplace.command("up"), env=workplace.environment, stdout=file, stderr=file)
+    first_candles_s = None
     while READY not in output.read_text(encoding="utf-8"):
         assert process.poll() is None, output.read_text(encoding="utf-8")
         assert time.monotonic() < started + 280, output.read_text(encoding="utf-8")
+        if first_candles_s is None and has_candles(workplace):
+            first_candles_s = time.monotonic() - started
         time.sleep(0.2)
-    return Up(workplace, process, output, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Up(workplace, process, output, seconds, first_candles_s or seconds)
+
+
+def has_candles(workplace: Workplace) -> bool:
+    """Tell whether a reader finds candles of the market that the first screen names."""
+    found = read("binance:BTC-USDT", "1h", "2024-12-25", "2025-01-08", settings=workplace.settings)
+    return not found.is_empty()
 
 
 def interrupt(up: Up) -> tuple[int, list[psutil.Process]]:

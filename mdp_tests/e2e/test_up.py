@@ -26,6 +26,10 @@ BACKFILL = """
 query Backfill($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status numPartitions error { message } } }
 }"""
+RUNS = """
+query Runs($statuses: [RunStatus!]) {
+  runsOrError(filter: {statuses: $statuses}) { ... on Runs { results { runId status } } }
+}"""
 STATUSES = """
 query Statuses($asset: AssetKeyInput!) {
   assetNodeOrError(assetKey: $asset) {
@@ -56,18 +60,29 @@ query Statuses($asset: AssetKeyInput!) {
 }"""
 
 
-def launch(up, assets, partitions):
-    """Launch a backfill of some assets over some partitions, as the materialize dialog does; wait for its end."""
+def start_backfill(up, assets, partitions):
+    """Launch a backfill of some assets over some partitions, as the materialize dialog does."""
     params = {"assetSelection": [{"path": [asset]} for asset in assets], "partitionNames": partitions, "tags": []}
     launched = up.graphql(LAUNCH, params=params)["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    return launched["backfillId"]
+
+
+def launch(up, assets, partitions):
+    """Launch a backfill and wait for its end."""
+    backfill = start_backfill(up, assets, partitions)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        state = up.graphql(BACKFILL, id=launched["backfillId"])["partitionBackfillOrError"]
+        state = up.graphql(BACKFILL, id=backfill)["partitionBackfillOrError"]
         if state["status"] not in ("REQUESTED", "CANCELING"):
             return state["status"], state["error"]
         time.sleep(1)
     raise AssertionError(f"the backfill did not end: {state}")
+
+
+def runs_with(up, *statuses):
+    """The ids of the runs that have one of these statuses."""
+    return {run["runId"] for run in up.graphql(RUNS, statuses=statuses)["runsOrError"]["results"]}
 
 
 def ranges(statuses, *lists):
@@ -88,6 +103,15 @@ def test_it_says_where_to_look_and_everything_is_there(up):
     rows = json.loads(up.workplace.run("coverage", "--json").stdout)
     assert len(rows) == 11
     assert all((row["days"], row["coverage"], row["missing"]) == (14, 1.0, {}) for row in rows)
+
+
+def test_the_first_candles_are_readable_in_30_seconds_and_everything_in_three_minutes(up):
+    assert up.first_candles_s < 30
+    assert up.seconds < 180
+
+
+def test_the_first_line_is_for_people(up):
+    assert up.text.startswith("Collecting 11 markets")
 
 
 def test_the_backfill_of_the_command_line_is_green_in_the_page(up):
@@ -151,12 +175,16 @@ def test_the_lineage_shows_every_asset(up):
 
 
 def test_interrupted_it_stops_all_it_started_and_starts_again_without_redoing(up):
-    # Last in the file: it ends the shared one.
+    # Last in the file: it ends the shared one, while a run that the page launched is at work.
     workers = set((up.workplace.data_dir / "log").glob("backfill-*"))
-    code, alive = interrupt(up)
-    assert (code, alive) == (0, [])
+    start_backfill(up, LAYERS, [f"2024-03-{day:02}|okx:ETH-USDT" for day in range(1, 31)])
+    while not (running := runs_with(up, "STARTED")):
+        time.sleep(0.2)
+    assert interrupt(up) == (0, [])
     again = start_up(up.workplace.data_dir)
     try:
         assert set((up.workplace.data_dir / "log").glob("backfill-*")) == workers, "nothing is collected again"
+        assert not running & runs_with(again, "STARTING", "STARTED", "CANCELING"), "no run outlives its process"
+        assert running <= runs_with(again, "FAILURE", "CANCELED")
     finally:
         assert interrupt(again) == (0, [])

@@ -1,4 +1,4 @@
-"""Killed anywhere, run again: the same table; finished partitions were green; four at once lose nothing."""
+"""Killed anywhere, run again: the same table; Ctrl-C; several at once lose nothing and ask no more than one may."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 
 from mdp.domain.interval import Interval
+from mdp_tests.support.simulator_process import running_simulator
 from mdp_tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -64,19 +65,32 @@ def workers_of(workplace):
     return found
 
 
-@pytest.mark.parametrize("layer", ["raw_ohlcv", "ohlcv"])
-def test_killed_in_the_middle_and_run_again_it_is_the_undisturbed_table(tmp_path, simulator_url, layer):
-    disturbed = Workplace(tmp_path / "disturbed", simulator_url)
-    undisturbed = Workplace(tmp_path / "undisturbed", simulator_url)
-    for workplace in (disturbed, undisturbed):
-        workplace.data_dir.mkdir()
-    process = disturbed.start(*ARGUMENTS)
-    while not green(disturbed, layer):
-        assert process.poll() is None, (disturbed.data_dir / "backfill.out").read_text()
-        time.sleep(0.05)
-    for worker in workers_of(disturbed):
+def kill_all(workplace, process):
+    """As kill -9 does, or a power failure: no process of the backfill says goodbye."""
+    for worker in workers_of(workplace):
         os.kill(worker, signal.SIGKILL)
     kill_session(process)
+
+
+def wait_for(workplace, process, asset, partitions):
+    """Wait until so many partitions of an asset are green."""
+    while len(green(workplace, asset)) < partitions:
+        assert process.poll() is None, (workplace.data_dir / "backfill.out").read_text()
+        time.sleep(0.02)
+
+
+def workplaces(tmp_path, simulator_url, *names):
+    for name in names:
+        (tmp_path / name).mkdir()
+        yield Workplace(tmp_path / name, simulator_url)
+
+
+@pytest.mark.parametrize("layer", ["raw_ohlcv", "ohlcv"])
+def test_killed_in_the_middle_and_run_again_it_is_the_undisturbed_table(tmp_path, simulator_url, layer):
+    disturbed, undisturbed = workplaces(tmp_path, simulator_url, "disturbed", "undisturbed")
+    process = disturbed.start(*ARGUMENTS)
+    wait_for(disturbed, process, layer, 1)
+    kill_all(disturbed, process)
     finished = green(disturbed, layer)
     assert 0 < len(finished) < DAYS, "some partitions were green when it died, not all"
     assert len(unfinished_runs(disturbed)) == 1
@@ -88,11 +102,56 @@ def test_killed_in_the_middle_and_run_again_it_is_the_undisturbed_table(tmp_path
     assert unfinished_runs(disturbed) == [], "the run that died is marked as failed"
 
 
+def test_killed_before_the_last_layer_only_what_is_missing_is_enough(tmp_path, simulator_url):
+    # Every minute is stored and judged by then, the longer candles are not: such a day is not complete.
+    disturbed, undisturbed = workplaces(tmp_path, simulator_url, "disturbed", "undisturbed")
+    process = disturbed.start(*ARGUMENTS)
+    wait_for(disturbed, process, "ohlcv", DAYS)
+    kill_all(disturbed, process)
+    assert len(green(disturbed, "ohlcv_resampled")) < DAYS
+
+    again = disturbed.run(*ARGUMENTS, "--missing")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert undisturbed.run(*ARGUMENTS).returncode == 0
+    assert disturbed.digests(BTC, WINDOW) == undisturbed.digests(BTC, WINDOW)
+    assert len(green(disturbed, "ohlcv_resampled")) == DAYS
+    assert unfinished_runs(disturbed) == []
+
+
+def test_ctrl_c_ends_in_seconds_with_all_runs_ended(tmp_path, simulator_url):
+    (workplace,) = workplaces(tmp_path, simulator_url, "interrupted")
+    process = workplace.start(*ARGUMENTS, "-m", "okx:BTC-USDT")
+    wait_for(workplace, process, "raw_ohlcv", 1)
+    while len(runs := unfinished_runs(workplace)) < min(2, os.cpu_count()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    started = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    code = process.wait(60)
+    took_s = time.monotonic() - started
+    assert (code, workers_of(workplace)) == (130, [])
+    assert took_s < 5, "3 s on a machine that does nothing else"
+    output = (workplace.data_dir / "backfill.out").read_text()
+    assert sum("interrupted" in line for line in output.splitlines()) == 1, output
+    with instance_of(workplace) as instance:
+        ends = {instance.get_run_by_id(run.run_id).status for run in runs}
+    assert ends <= {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+    assert list((workplace.data_dir / "run" / "runs").iterdir()) == []
+
+
+def test_two_workers_stay_within_the_quota_of_one_exchange(tmp_path):
+    arguments = ("-m", "okx:BTC-USDT", "-m", "okx:ETH-USDT", "--start", "2024-12-25", "--end", "2025-01-04")
+    with running_simulator() as simulator:  # its own, for another test's requests would count as ours
+        (workplace,) = workplaces(tmp_path, simulator.url, "quota")
+        result = workplace.run("backfill", *arguments)
+    assert result.returncode == 0, result.stderr
+    said = "".join(log.read_text() for log in (workplace.data_dir / "log").glob("backfill-*.log"))
+    assert [line for line in said.splitlines() if "rate" in line.lower() or "429" in line] == []
+
+
 def test_four_processes_on_different_markets_lose_nothing(tmp_path, simulator_url):
     markets = ("binance:BTC-USDT", "binance:ETH-USDT", "bybit:BTC-USDT", "deribit:BTC-DVOL")
-    together, alone = Workplace(tmp_path / "together", simulator_url), Workplace(tmp_path / "alone", simulator_url)
-    for workplace in (together, alone):
-        workplace.data_dir.mkdir()
+    together, alone = workplaces(tmp_path, simulator_url, "together", "alone")
     span = ("--start", "2024-12-20", "--end", "2025-01-08")
     window = Interval.of_days(date(2024, 12, 20), date(2025, 1, 7))
     processes = [together.start("backfill", "-m", market, *span) for market in markets]
