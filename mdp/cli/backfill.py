@@ -57,6 +57,7 @@ def run_backfill(markets: Sequence[str] | None, start: str, end: str, *, only_mi
     settings = load_settings()
     window = parse_days(start, end, datetime.now(UTC))
     wanted = parse_markets(markets, settings)
+    _require_writable(settings)
     require_simulator(settings, {market.exchange for market in wanted})
     result = backfill(settings, wanted, window, only_missing=only_missing)
     if as_json:
@@ -68,7 +69,6 @@ def run_backfill(markets: Sequence[str] | None, start: str, end: str, *, only_mi
 
 def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *, only_missing: bool) -> Result:
     """Run the jobs of some markets over whole days and report what is stored afterwards."""
-    _require_writable(settings)
     store = open_store(settings)
     work = [
         Work(market, part)
