@@ -27,7 +27,7 @@ up: $(INSTALLED)  ## Start simulator and Dagster, collect two recorded weeks; Ct
 	@exec $(BIN)/mdp up
 
 test: $(INSTALLED)  ## Run the fast tests (under a minute)
-	$(PYTEST) -n 2 --dist loadscope -m "not slow" mdp_tests
+	$(PYTEST) -n 2 --dist worksteal -m "not slow" mdp_tests
 
 test-all: test check test-slow  ## Everything: fast tests, checks, slow tests
 

@@ -15,9 +15,13 @@ from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.defs.jobs import RANGE_END, RANGE_START
 from mdp.defs.resources import LakeSql
-from mdp.domain.market import Exchange
+from mdp.domain.market import SPOT_MARKETS, Exchange
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeUnavailable
+from mdp.pipeline.batches import keep, parts_of
+from mdp.pipeline.collect import collect_candles
+from mdp.pipeline.judge import judge_candles
+from mdp.pipeline.resampling import resample_candles
 from mdp.storage.delta import DeltaStore
 from mdp_tests.support.builders import at
 from mdp_tests.support.scripted_source import ScriptedExchanges
@@ -74,8 +78,15 @@ def collected(tmp_path_factory):
 
 
 def collect(night):
-    tags = {RANGE_START: "2024-12-30|binance:BTC-USDT", RANGE_END: "2024-12-30|okx:SOL-USDT"}
-    assert night.run("candles_job", tags=tags).success
+    """Bring yesterday into the lake, as the runs of the night would."""
+    parts = parts_of([(market, YESTERDAY.date()) for market in SPOT_MARKETS])
+    for step in (
+        collect_candles(parts, night.exchanges, lambda: night.now),
+        judge_candles(parts, night.store, Reference({}, ()), lambda: night.now),
+        resample_candles(parts, night.store, lambda: night.now),
+    ):
+        for batch in step:
+            keep(night.store, batch)
 
 
 @pytest.fixture
