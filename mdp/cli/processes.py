@@ -33,6 +33,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_HOME": str(PROJECT_ROOT),
         "DAGSTER_STORAGE_DIR": str(settings.dagster_dir),
         "DAGSTER_COMPUTE_LOGS_DIR": str(settings.dagster_dir / "storage"),
+        # With the setting in dagster.yaml alone, the webserver still makes folders for it beside that file.
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
         "MDP_DATA_DIR": str(settings.data_dir),
         "MDP_ENV": settings.env,
     }
