@@ -53,8 +53,8 @@ SLOW_TO_INTERRUPT = (
     TALK
     + """
 for order in orders():
-    say(kind='durable', asset='raw_ohlcv', partition='one')
     try:
+        say(kind='durable', asset='raw_ohlcv', partition='one')
         time.sleep(60)
     except KeyboardInterrupt:
         (data / f"heard-{os.getpid()}").write_text(str(time.monotonic()))
