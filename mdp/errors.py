@@ -7,12 +7,14 @@
     ├── InputError               a wrong argument; names the field, what came, what was expected
     ├── ExchangeError            .exchange
     │   ├── ExchangeUnavailable  time-outs, resets, 5xx                      a retry can help
+    │   │   └── CircuitOpen      failed too often just now; .retry_after_s   a retry can help
     │   ├── RateLimited          429, 418, 403; .retry_after_s               a retry can help
     │   ├── RequestRejected      unknown symbol, bad range, geo block, 4xx   no
     │   └── PayloadError         200 with a body we cannot read; .is_transient decides
     ├── DataError
     │   ├── SchemaMismatch       lists every differing column                no
-    │   └── InvariantViolation   .failures: rule -> rows                     no
+    │   ├── InvariantViolation   .failures: rule -> rows                     no
+    │   └── Incomplete           the rest was done; .missing: what -> why    .retryable of what failed
     └── StorageError
         ├── SliceMissing         read before it was written; not "empty"     no
         ├── StoreCorrupt         a file of the store cannot be read          no
@@ -61,6 +63,18 @@ class ExchangeUnavailable(ExchangeError):
     """No usable answer now: time-out, reset, 5xx, maintenance."""
 
     retryable = True
+
+
+class CircuitOpen(ExchangeUnavailable):
+    """The exchange failed so often just now that it is not asked at all for a while.
+
+    Attributes:
+        retry_after_s: Seconds until it is tried again.
+    """
+
+    def __init__(self, exchange: str, message: str, *, retry_after_s: float) -> None:
+        super().__init__(exchange, f"{message}; it is tried again in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
 
 
 class RateLimited(ExchangeError):
@@ -125,6 +139,20 @@ class InvariantViolation(DataError):
         super().__init__(f"{table}: {listed}")
         self.table = table
         self.failures = dict(failures)
+
+
+class Incomplete(DataError):
+    """Part of some work could not be done; everything else was, and is stored.
+
+    Attributes:
+        missing: What could not be done, such as a slice, and why.
+    """
+
+    def __init__(self, missing: Mapping[str, str], *, retryable: bool) -> None:
+        listed = "; ".join(f"{what}: {why}" for what, why in missing.items())
+        super().__init__(f"not collected: {listed}; everything else was done and is stored")
+        self.missing = dict(missing)
+        self.retryable = retryable
 
 
 class StorageError(MdpError):

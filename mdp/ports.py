@@ -1,12 +1,12 @@
-"""The Protocols through which the floors meet: sources of candles, stores of candles, clocks.
+"""The Protocols through which the floors meet: sources and stores of candles, budgets of requests, clocks.
 
 Not here: any implementation. ``exchanges`` and ``storage`` implement, ``pipeline``, ``defs`` and ``cli`` use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
@@ -16,6 +16,7 @@ import polars as pl
 from mdp.domain import candles
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
+from mdp.domain.quota import Usage
 from mdp.domain.timeframe import Timeframe
 
 Clock = Callable[[], datetime]
@@ -42,13 +43,17 @@ class Table:
 RAW_OHLCV = Table("raw_ohlcv", candles.RAW_SCHEMA, "window_start", ("window_start", "open_time"))
 RAW_DVOL = Table("raw_dvol", candles.RAW_SCHEMA, "window_start", ("window_start", "open_time"))
 FETCHES = Table("fetches", candles.FETCH_SCHEMA, "window_start", ("window_start",))
+FAILED_FETCHES = Table("failed_fetches", candles.FAILED_FETCH_SCHEMA, "window_start", ("window_start", "failed_at"))
+ARCHIVE_FILES = Table("archive_files", candles.ARCHIVE_FILE_SCHEMA, "window_start", ("window_start", "fetched_at"))
 OHLCV = Table("ohlcv", candles.CANDLE_SCHEMA, "open_time", ("open_time",))
 REJECTED_OHLCV = Table("rejected_ohlcv", candles.REJECTED_SCHEMA, "window_start", ("window_start", "open_time"))
 GAPS = Table("gaps", candles.GAP_SCHEMA, "start", ("start",))
 REVISIONS = Table("revisions", candles.REVISION_SCHEMA, "open_time", ("open_time", "revised_at"))
 DVOL = Table("dvol", candles.DVOL_SCHEMA, "open_time", ("open_time",))
 
-TABLES: tuple[Table, ...] = (RAW_OHLCV, RAW_DVOL, FETCHES, OHLCV, REJECTED_OHLCV, GAPS, REVISIONS, DVOL)
+TABLES: tuple[Table, ...] = (
+    RAW_OHLCV, RAW_DVOL, FETCHES, FAILED_FETCHES, ARCHIVE_FILES, OHLCV, REJECTED_OHLCV, GAPS, REVISIONS, DVOL,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +69,96 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """One of an exchange's bulk files, as it was when rows were taken from it.
+
+    Attributes:
+        path: Below the archive's address, such as ``data/spot/monthly/klines/…/BTCUSDT-1m-2025-01.zip``.
+        window: The candles it is about.
+        sha256: Of the file as received, 64 hexadecimal digits.
+        is_verified: Whether a checksum that the exchange publishes agreed; False where it publishes none.
+        size: In bytes.
+        rows: Rows inside.
+        fetched_at: When it was received, UTC.
+    """
+
+    path: str
+    window: Interval
+    sha256: str
+    is_verified: bool
+    size: int
+    rows: int
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """What an exchange answered for one window.
 
     Attributes:
         rows: Of ``RAW_SCHEMA`` without ``window_start``, in the order of ``open_time`` (ties in the order received).
             Nothing is filtered: rows outside the window, off the grid, repeated or still forming are all there.
-        requests: How many requests were answered for it.
+        requests: How many requests to the exchange's API were answered for it.
+        retried: Why requests were repeated, and how often: name of our error, such as ``RateLimited``, to a count.
+        waited_s: Seconds that its requests waited for the budget, added up.
+        files: The archive files from which rows came.
     """
 
     rows: pl.DataFrame
     requests: int
+    retried: Mapping[str, int] = field(default_factory=dict)
+    waited_s: float = 0.0
+    files: tuple[ArchiveFile, ...] = ()
+
+
+class Leave(Protocol):
+    """Leave to send one request."""
+
+    waited_s: float
+    """Seconds it was waited for."""
+
+    def answered(self, usage: Usage | None = None) -> None:
+        """Say that the request came to its end, answered or not, and what the answer reported of the quota.
+
+        Until then, and for the length of the window after it, the request counts as made. Call it exactly once.
+        """
+        ...
+
+
+class Budget(Protocol):
+    """Leave to ask one exchange, for everybody who asks it from the same address."""
+
+    async def acquire(self, costs: Mapping[str, float], symbol: str | None = None) -> Leave:
+        """Return when a request may be sent.
+
+        Args:
+            costs: What the request costs: name of the quota to an amount of it.
+            symbol: The symbol it is about, ``BTC-USDT``, for the symbol's own share; None: about none.
+
+        Raises:
+            RateLimited: a cool-down lasts longer than a request should wait; ``.retry_after_s`` says how long.
+        """
+        ...
+
+    def cool_down(self, seconds: float, reason: str) -> None:
+        """Let nobody at this address ask for so many seconds; the longest of all calls counts."""
+        ...
+
+
+class PageSpool(Protocol):
+    """Where answered pages are kept until the slice they belong to is stored, so that kill -9 does not lose them."""
+
+    def load(self, market: Market, timeframe: Timeframe, window: Interval) -> pl.DataFrame | None:
+        """Return the rows of a page that was answered before; None where there are none that can be trusted."""
+        ...
+
+    def keep(self, market: Market, timeframe: Timeframe, window: Interval, rows: pl.DataFrame) -> None:
+        """Keep the rows of a page, all or nothing. A full disk loses the page, not the fetch."""
+        ...
+
+    def discard(self, market: Market, timeframe: Timeframe, window: Interval) -> None:
+        """Forget every page inside a window."""
+        ...
 
 
 class CandleSource(Protocol):

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mdp.config.settings import ExchangeSettings, Settings
+from mdp.config.sections import ExchangeSettings
+from mdp.config.settings import Settings
 from mdp.domain.market import Exchange
 from mdp.errors import ConfigError
 
@@ -88,8 +89,11 @@ def _is_alive(services: Services, lock: Path) -> bool:
     return False
 
 
+_WITH_ARCHIVE = frozenset({Exchange.BINANCE, Exchange.OKX})
+
+
 def exchange_settings(settings: Settings, exchange: Exchange) -> ExchangeSettings:
-    """Return the settings of an exchange with its address filled in.
+    """Return the settings of an exchange with its addresses filled in.
 
     Raises:
         ConfigError: the exchange has no ``rest_url`` and the environment has no simulator to stand in.
@@ -100,7 +104,11 @@ def exchange_settings(settings: Settings, exchange: Exchange) -> ExchangeSetting
     if not settings.simulated:
         name = f"MDP_EXCHANGES__{exchange.name}__REST_URL"
         raise ConfigError(name, got=None, expected=f"the address of {exchange.value} in environment {settings.env}")
-    return own.model_copy(update={"rest_url": f"{simulator_url(settings)}/{exchange.value}"})
+    simulator = simulator_url(settings)
+    addresses = {"rest_url": f"{simulator}/{exchange.value}"}
+    if exchange in _WITH_ARCHIVE and own.archive_url is None:
+        addresses["archive_url"] = f"{simulator}/{exchange.value}-archive"
+    return own.model_copy(update=addresses)
 
 
 def simulator_url(settings: Settings) -> str:

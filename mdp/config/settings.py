@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,7 +20,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from mdp.domain.market import MARKETS, Exchange, Market
+from mdp.config.sections import (
+    BigQuerySettings,
+    BusSettings,
+    DagsterSettings,
+    DvolSettings,
+    ExchangesSettings,
+    SimulatorSettings,
+)
+from mdp.domain.market import MARKETS, Market
 from mdp.errors import ConfigError
 
 ENVIRONMENTS: tuple[str, ...] = (
@@ -36,99 +44,6 @@ ENVIRONMENTS: tuple[str, ...] = (
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 """The checkout this package is run from."""
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Url = Annotated[str, Field(pattern=r"^(https?|wss?)://[^/\s]+[^\s]*[^/\s]$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ExchangeSettings(_Strict):
-    """One exchange: where it is and how hard we may ask.
-
-    Attributes:
-        rest_url: Scheme, host and prefix in front of the exchange's own paths such as ``/api/v3/klines``. None: the
-            simulator of this data directory.
-        ws_url: The same for its WebSocket.
-        archive_url: The same for its bulk files.
-        timeout_s: Seconds until a request without an answer counts as failed.
-        pages_in_flight: Requests of one market that may wait for an answer at the same time.
-        rate_share: Share of the exchange's quota for this address that we may use.
-        settle_s: Seconds after its close until a candle counts as finished.
-        attempts: How often a request is tried before its failure is reported.
-    """
-
-    rest_url: Url | None = None
-    ws_url: Url | None = None
-    archive_url: Url | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10
-    pages_in_flight: Annotated[int, Field(ge=1, le=64)] = 4
-    rate_share: Share = 0.8
-    settle_s: Annotated[float, Field(ge=0, le=600)] = 10
-    attempts: Annotated[int, Field(ge=1, le=10)] = 4
-
-
-class ExchangesSettings(_Strict):
-    """The exchanges by name."""
-
-    binance: ExchangeSettings = ExchangeSettings()
-    bybit: ExchangeSettings = ExchangeSettings()
-    okx: ExchangeSettings = ExchangeSettings()
-    deribit: ExchangeSettings = ExchangeSettings()
-
-    def of(self, exchange: Exchange) -> ExchangeSettings:
-        """Return the settings of one exchange."""
-        found: ExchangeSettings = getattr(self, exchange.value)
-        return found
-
-
-class SimulatorSettings(_Strict):
-    """The exchange simulator.
-
-    Attributes:
-        port: Where ``mdp up`` starts it on 127.0.0.1; another free port is taken when this one is in use.
-        seed: Seed of the generated prices.
-    """
-
-    port: Port = 8790
-    seed: int = 20170801
-
-
-class DagsterSettings(_Strict):
-    """Dagster's own processes.
-
-    Attributes:
-        port: Of its web page; another free port is taken when this one is in use.
-    """
-
-    port: Port = 3000
-
-
-class DvolSettings(_Strict):
-    """The volatility index.
-
-    Attributes:
-        max_age_minutes: How old the last closed hour may be before a minute has no value.
-    """
-
-    max_age_minutes: Annotated[int, Field(ge=60, le=1440)] = 120
-
-
-class BigQuerySettings(_Strict):
-    """The central store.
-
-    Attributes:
-        project: Google Cloud project; required when ``store`` is ``bigquery``.
-        dataset: Dataset of the tables.
-        location: Region of the dataset.
-    """
-
-    project: str | None = None
-    dataset: str = "market_data"
-    location: str = "EU"
-
 
 class Settings(BaseSettings):
     """Everything that differs between machines and environments.
@@ -139,7 +54,8 @@ class Settings(BaseSettings):
         store: ``duckdb``: the local lake with DuckDB as its SQL. ``bigquery``: the central store.
         simulated: Whether an exchange without a ``rest_url`` of its own means the simulator.
         markets: What is collected, spelled ``binance:BTC-USDT``: some or all of ``mdp.domain.market.MARKETS``.
-        workers: Processes that work at the same time in a backfill.
+        workers: Processes that work at the same time: of a backfill, and runs that Dagster lets run at once.
+        memory_mb_per_market: What a worker may hold of one market's candles at a time.
     """
 
     model_config = SettingsConfigDict(
@@ -164,6 +80,8 @@ class Settings(BaseSettings):
     simulated: bool = False
     markets: tuple[str, ...] = tuple(str(market) for market in MARKETS)
     workers: Annotated[int, Field(ge=1, le=64)] = 2
+    memory_mb_per_market: Annotated[int, Field(ge=64, le=16_384)] = 256
+    bus: BusSettings = BusSettings()
     exchanges: ExchangesSettings = ExchangesSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     dagster: DagsterSettings = DagsterSettings()
@@ -196,6 +114,11 @@ class Settings(BaseSettings):
     def dagster_dir(self) -> Path:
         """Where Dagster keeps its runs, events and logs."""
         return self.data_dir / "dagster"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where answered pages wait until the slice they belong to is stored."""
+        return self.data_dir / "spool"
 
     @property
     def run_dir(self) -> Path:

@@ -110,6 +110,39 @@ FETCH_SCHEMA = pl.Schema(
 ``requests`` were answered for the fetch the day was part of, which may be a whole month.
 """
 
+FAILED_FETCH_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "window_start": TIME,
+        "window_end": TIME,
+        "error": pl.String(),
+        "message": pl.String(),
+        "retryable": pl.Boolean(),
+        "attempts": pl.Int64(),
+        "run_id": pl.String(),
+        "failed_at": TIME,
+    }
+)
+"""One day of one market that was asked for and not got: the name of our error, what it said, how often it was tried."""
+
+ARCHIVE_FILE_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "window_start": TIME,
+        "window_end": TIME,
+        "path": pl.String(),
+        "sha256": pl.String(),
+        "is_verified": pl.Boolean(),
+        "size": pl.Int64(),
+        "rows": pl.Int64(),
+        "fetched_at": TIME,
+    }
+)
+"""One of an exchange's bulk files, each time rows were taken from it; ``window_start`` is its first day that was asked.
+
+``sha256`` is of the file as received; ``is_verified`` says that the exchange's own checksum agreed.
+"""
+
 VALUE_COLUMNS: tuple[str, ...] = (*_PRICES, *_AMOUNTS)
 """What a candle says, as opposed to which candle it is and where it came from."""
 
@@ -138,7 +171,7 @@ def empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     return pl.DataFrame(schema=pl.Schema(schema))
 
 
-_NOT_CONTENT = ("ingested_at", "fetched_at", "seen_at", "revised_at")
+_NOT_CONTENT = ("ingested_at", "fetched_at", "failed_at", "seen_at", "revised_at")
 
 
 def digest(frame: pl.DataFrame) -> str:

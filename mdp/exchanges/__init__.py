@@ -8,7 +8,7 @@ Not here: judging a row (``domain.rules``), keeping it (``storage``).
 
 from __future__ import annotations
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ConfigError
 from mdp.exchanges.asking import RetryWaits

@@ -13,7 +13,7 @@ from typing import Any
 
 from ccxt.base import errors as ccxt
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
 from mdp.exchanges.pace import Pace

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.exchanges import open_source
 from mdp.exchanges.asking import RetryWaits

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import ccxt.async_support as ccxt
 import pytest
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Market
 from mdp.domain.timeframe import Timeframe

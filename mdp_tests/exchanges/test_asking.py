@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.errors import ExchangeUnavailable, PayloadError, RateLimited, RequestRejected
 from mdp.exchanges.asking import Asker, RetryWaits, Tally
 from mdp.exchanges.binance import client as binance

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe

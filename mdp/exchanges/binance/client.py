@@ -10,7 +10,7 @@ import re
 import msgspec
 from ccxt.async_support.binance import binance
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, PayloadError, RateLimited
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, throttle_config

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import httpx
 import msgspec
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
 from mdp.exchanges.pace import Pace

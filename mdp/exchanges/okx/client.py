@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from ccxt.async_support.okx import okx
 
-from mdp.config.settings import ExchangeSettings
+from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception, throttle_config

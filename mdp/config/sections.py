@@ -1,0 +1,130 @@
+"""The sections of the settings: one exchange, the bus, the simulator, Dagster, the indices, BigQuery.
+
+Not here: how they are found (``settings``), what they are used for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mdp.domain.market import Exchange
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Url = Annotated[str, Field(pattern=r"^(https?|wss?)://[^/\s]+[^\s]*[^/\s]$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExchangeSettings(_Strict):
+    """One exchange: where it is and how hard we may ask.
+
+    Attributes:
+        rest_url: Scheme, host and prefix in front of the exchange's own paths such as ``/api/v3/klines``. None: the
+            simulator of this data directory.
+        ws_url: The same for its WebSocket.
+        archive_url: The same for its bulk files.
+        timeout_s: Seconds until a request without an answer counts as failed.
+        pages_in_flight: Requests of one market that may wait for an answer at the same time.
+        rate_share: Share of the exchange's quota for this address that we may use.
+        symbol_shares: Share of what we may use that one symbol may take, such as ``{"BTC-USDT": 0.5}``; others: all.
+        archives: Whether bulk files are asked before REST, where the exchange publishes them.
+        settle_s: Seconds after its close until a candle counts as finished.
+        attempts: How often a request is tried before its failure is reported.
+        failures_to_open: Failures in a row after which nobody asks the exchange for a while.
+        probe_after_s: Seconds until a single request may try whether it is back.
+    """
+
+    rest_url: Url | None = None
+    ws_url: Url | None = None
+    archive_url: Url | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10
+    pages_in_flight: Annotated[int, Field(ge=1, le=64)] = 4
+    rate_share: Share = 0.8
+    symbol_shares: dict[str, Share] = {}
+    archives: bool = True
+    settle_s: Annotated[float, Field(ge=0, le=600)] = 10
+    attempts: Annotated[int, Field(ge=1, le=10)] = 4
+    failures_to_open: Annotated[int, Field(ge=1, le=1_000)] = 8
+    probe_after_s: Annotated[float, Field(gt=0, le=3_600)] = 15
+
+
+class ExchangesSettings(_Strict):
+    """The exchanges by name."""
+
+    binance: ExchangeSettings = ExchangeSettings()
+    bybit: ExchangeSettings = ExchangeSettings()
+    okx: ExchangeSettings = ExchangeSettings()
+    deribit: ExchangeSettings = ExchangeSettings()
+
+    def of(self, exchange: Exchange) -> ExchangeSettings:
+        """Return the settings of one exchange."""
+        found: ExchangeSettings = getattr(self, exchange.value)
+        return found
+
+
+class SimulatorSettings(_Strict):
+    """The exchange simulator.
+
+    Attributes:
+        port: Where ``mdp up`` starts it on 127.0.0.1; another free port is taken when this one is in use.
+        seed: Seed of the generated prices.
+    """
+
+    port: Port = 8790
+    seed: int = 20170801
+
+
+class DagsterSettings(_Strict):
+    """Dagster's own processes.
+
+    Attributes:
+        port: Of its web page; another free port is taken when this one is in use.
+    """
+
+    port: Port = 3000
+
+
+class DvolSettings(_Strict):
+    """The volatility index.
+
+    Attributes:
+        resolution: Length of the candles that are collected: by the hour, or by the minute.
+        max_age_minutes: How old the last closed candle may be before a minute has no value.
+    """
+
+    resolution: Literal["1h", "1m"] = "1h"
+    max_age_minutes: Annotated[int, Field(ge=60, le=1440)] = 120
+
+
+class BusSettings(_Strict):
+    """Valkey or Redis: where the processes of one or more machines meet.
+
+    Attributes:
+        url: Such as ``redis://bus:6379/0``. None: a server of this data directory, started when needed.
+        egress: Name of the address that our requests leave from. Quotas are counted by address: machines that share a
+            bus and an address give it one name, machines with another address another one.
+        fallback_share: Share of our quota that one process takes while the bus cannot be reached.
+    """
+
+    url: Annotated[str, Field(pattern=r"^(rediss?|valkeys?|unix)://\S+$")] | None = None
+    egress: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "default"
+    fallback_share: Share = 0.25
+
+
+class BigQuerySettings(_Strict):
+    """The central store.
+
+    Attributes:
+        project: Google Cloud project; required when ``store`` is ``bigquery``.
+        dataset: Dataset of the tables.
+        location: Region of the dataset.
+    """
+
+    project: str | None = None
+    dataset: str = "market_data"
+    location: str = "EU"
