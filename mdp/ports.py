@@ -144,6 +144,10 @@ class Budget(Protocol):
         """Let nobody at this address ask for so many seconds; the longest of all calls counts."""
         ...
 
+    async def close(self) -> None:
+        """Give back what it holds; called by the source that was given it, in the loop in which it was used."""
+        ...
+
 
 class PageSpool(Protocol):
     """Where answered pages are kept until the slice they belong to is stored, so that kill -9 does not lose them."""

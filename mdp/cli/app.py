@@ -100,7 +100,8 @@ def sql(
 ) -> None:
     """Ask the lake in DuckDB's SQL.
 
-    Views: ohlcv_1m … ohlcv_1d, dvol, gaps, rejected_ohlcv, revisions, raw_ohlcv, raw_dvol, fetches.
+    Views: ohlcv_1m … ohlcv_1d, dvol, gaps, rejected_ohlcv, revisions, raw_ohlcv, raw_dvol, fetches, failed_fetches,
+    archive_files.
     """
     from mdp.cli.sql import run_sql
 
