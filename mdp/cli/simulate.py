@@ -10,18 +10,42 @@ from pathlib import Path
 from mdp.config.settings import load_settings
 from mdp.domain.interval import parse_time
 from mdp.errors import InputError
+from mdp.simulator.lines import Line
 from mdp.simulator.server import serve
 
 
-def run_simulator(port: int | None, data: Path | None, now: str | None, seed: int | None) -> None:
+def run_simulator(
+    port: int | None,
+    data: Path | None,
+    now: str | None,
+    seed: int | None,
+    *,
+    scenario: str | None = None,
+    line: Line | None = None,
+) -> None:
     """Serve until interrupted; where a setting has the port or the seed, None means what it says.
 
+    Args:
+        port: Where to listen.
+        data: Folder of recorded days.
+        now: Where the simulated clock starts.
+        seed: Of everything invented.
+        scenario: A scenario file, or the name of a carried one.
+        line: Latency and bandwidth of every exchange.
+
     Raises:
-        InputError: the time, the folder or the port cannot be used.
+        InputError: the time, the folder, the scenario or the port cannot be used.
     """
     try:
         start = parse_time(now) if now else None
     except ValueError as error:
         raise InputError("now", got=now, expected=str(error).removeprefix("expected ").partition(", got")[0]) from None
     default = load_settings().simulator
-    serve(default.port if port is None else port, data, start, default.seed if seed is None else seed)
+    serve(
+        default.port if port is None else port,
+        data,
+        start,
+        default.seed if seed is None else seed,
+        scenario=scenario,
+        line=line,
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mdp.domain.interval import parse_time
 from mdp.errors import InputError, MdpError
+from mdp.simulator.lines import read_line
 from mdp.simulator.server import serve
 from mdp.simulator.simulation import DEFAULT_SEED
 
@@ -23,9 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of recorded days; default: those in the package")
     parser.add_argument("--now", help="simulated time at the start, such as 2025-01-08T00:00Z; default: the wall clock")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="seed of everything invented")
+    parser.add_argument("--scenario", help="what goes wrong: a TOML file, or flaky, down or geo")
+    parser.add_argument("--latency-ms", type=float, help="round trip added to every request")
+    parser.add_argument("--jitter-ms", type=float, help="up to so much more")
+    parser.add_argument("--bandwidth-mbit", type=float, help="million bits a second, for each exchange")
     chosen = parser.parse_args(arguments)
     try:
-        serve(chosen.port, chosen.data, _moment(chosen.now), chosen.seed)
+        line = read_line(chosen.latency_ms, chosen.jitter_ms, chosen.bandwidth_mbit)
+        serve(chosen.port, chosen.data, _moment(chosen.now), chosen.seed, scenario=chosen.scenario, line=line)
     except MdpError as error:
         print(error, file=sys.stderr)
         return 2

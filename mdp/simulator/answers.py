@@ -19,6 +19,8 @@ from mdp.simulator.levels import END_DAY
 ORIGIN_HEADER = "X-Simulator-Data"
 """Says of a page of candles whether they were ``recorded``, ``generated``, or ``mixed``; ``none`` without any."""
 
+JSON = "application/json"
+
 NEVER_MS = END_DAY * 86_400_000
 """Later than anything simulated: stands for a bound that was not given."""
 
@@ -26,7 +28,7 @@ NEVER_MS = END_DAY * 86_400_000
 def answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer; ``body`` is encoded unless it is text already."""
     content = body if isinstance(body, str) else msgspec.json.encode(body)
-    return Response(content, status_code=status, headers=headers, media_type="application/json")
+    return Response(content, status_code=status, headers=headers, media_type=JSON)
 
 
 def client_of(request: Request) -> str:

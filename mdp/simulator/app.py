@@ -1,4 +1,4 @@
-"""The HTTP service: every exchange under its own prefix, and what is simulated at ``/healthz``.
+"""The HTTP service: every exchange under its own prefix, ``/healthz``, ``/control``.
 
 Not here: the process around it (``server``), what a world consists of (``simulation``).
 """
@@ -9,9 +9,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from mdp.domain.interval import format_time
-from mdp.simulator import binance, bybit, deribit, okx
+from mdp.simulator import binance, binance_archive, bybit, control, deribit, okx, okx_archive
 from mdp.simulator.answers import answer
 from mdp.simulator.candles import DAY_MS
 from mdp.simulator.clock import from_ms
@@ -19,9 +20,10 @@ from mdp.simulator.history import ranges_of
 from mdp.simulator.levels import END_DAY
 from mdp.simulator.markets import SIMULATED_INDICES, SIMULATED_MARKETS, SimulatedIndex, SimulatedMarket
 from mdp.simulator.simulation import Simulation
+from mdp.simulator.wire import Door
 
 
-def create_app(simulation: Simulation) -> Starlette:
+def create_app(simulation: Simulation) -> ASGIApp:
     """Return the service for one simulated world.
 
     Args:
@@ -35,7 +37,12 @@ def create_app(simulation: Simulation) -> Starlette:
         Mount(f"/{module.__name__.rpartition('.')[2]}", routes=module.routes(simulation))
         for module in (binance, bybit, okx, deribit)
     ]
-    return Starlette(routes=[Route("/healthz", healthz, methods=["GET"]), *exchanges])
+    exchanges += [
+        Mount("/binance-archive", routes=binance_archive.routes(simulation)),
+        Mount("/okx-archive", routes=okx_archive.routes(simulation)),
+    ]
+    own = [Route("/healthz", healthz, methods=["GET"]), Mount("/control", routes=control.routes(simulation))]
+    return Door(Starlette(routes=[*own, *exchanges]), simulation)
 
 
 def _describe(simulation: Simulation) -> dict[str, object]:

@@ -20,9 +20,10 @@ from starlette.routing import Route
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
 from mdp.simulator import pages
-from mdp.simulator.answers import NEVER_MS, ORIGIN_HEADER, answer, client_of, eight_decimals
+from mdp.simulator.answers import NEVER_MS, answer, client_of, eight_decimals
 from mdp.simulator.candles import Candles
 from mdp.simulator.markets import MARKETS_BY_ID, SimulatedMarket
+from mdp.simulator.page_answers import Body, Layout, answer_page
 from mdp.simulator.quotas import WeightVerdict
 from mdp.simulator.simulation import Simulation
 
@@ -46,8 +47,9 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One request: its parameters, the simulated time, and whether it wants microseconds."""
+    """One request: itself and its parameters, the simulated time, and whether it wants microseconds."""
 
+    request: Request
     params: QueryParams
     now_ms: int
     in_microseconds: bool
@@ -71,13 +73,17 @@ def routes(simulation: Simulation) -> list[Route]:
 def _route(simulation: Simulation, path: str, weight: int, handler: _Handler) -> Route:
     async def endpoint(request: Request) -> Response:
         now_ms = simulation.clock()
-        verdict = simulation.quotas.binance.take(client_of(request), weight)
+        client, quotas = client_of(request), simulation.quotas
+        raw, verdict = quotas.binance_raw.take(client, 1), quotas.binance.take(client, weight)
+        request.scope["quota_left"] = max(quotas.binance.limit - verdict.used, 0)
         if verdict.status != 200:
-            response = _too_much(verdict, simulation.quotas.binance.limit, now_ms)
+            response = _too_much(verdict, f"{quotas.binance.limit} request weight per 1 MINUTE", now_ms)
+        elif raw.status != 200:
+            response = _too_much(raw, f"{quotas.binance_raw.limit} raw requests per 5 MINUTE", now_ms)
         else:
             in_microseconds = request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
             try:
-                response = handler(simulation, _Asked(request.query_params, now_ms, in_microseconds))
+                response = handler(simulation, _Asked(request, request.query_params, now_ms, in_microseconds))
             except _Refused as refused:
                 response = answer(refused.body, status=400)
         response.headers["X-MBX-USED-WEIGHT"] = response.headers["X-MBX-USED-WEIGHT-1M"] = str(verdict.used)
@@ -86,9 +92,9 @@ def _route(simulation: Simulation, path: str, weight: int, handler: _Handler) ->
     return Route(path, endpoint, methods=["GET"])
 
 
-def _too_much(verdict: WeightVerdict, limit: int, now_ms: int) -> Response:
+def _too_much(verdict: WeightVerdict, limit: str, now_ms: int) -> Response:
     message = (
-        f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
+        f"Too much request weight used; current limit is {limit}. "
         "Please use WebSocket Streams for live updates to avoid polling the API."
     )
     if verdict.status == 418:
@@ -128,9 +134,8 @@ def _klines(simulation: Simulation, asked: _Asked) -> Response:
         limit=min(limit or _DEFAULT_LIMIT, _MAX_LIMIT),
         keep=pages.Keep.NEWEST if start_ms is None else pages.Keep.OLDEST,
     )
-    page = pages.read_page(simulation.history, wanted, asked.now_ms)
-    rows = page.texts(print_in_microseconds if asked.in_microseconds else print_candles)
-    return answer(f"[{','.join(rows)}]", headers={ORIGIN_HEADER: page.origin})
+    layout = _IN_MICROSECONDS if asked.in_microseconds else _IN_MILLISECONDS
+    return answer_page(simulation, asked.request, wanted, asked.now_ms, layout=layout, body=Body("[", "]"))
 
 
 def print_candles(candles: Candles) -> list[str]:
@@ -155,6 +160,9 @@ def _print(candles: Candles, open_time: pl.Expr, close_time: pl.Expr) -> list[st
         eight_decimals("taker_quote_volume"),
     )
     return candles.to_frame().select(row).to_series().to_list()
+
+
+_IN_MILLISECONDS, _IN_MICROSECONDS = Layout(print_candles), Layout(print_in_microseconds)
 
 
 def _exchange_info(simulation: Simulation, asked: _Asked) -> Response:  # noqa: ARG001

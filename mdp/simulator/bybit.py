@@ -18,9 +18,10 @@ from starlette.routing import Route
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
 from mdp.simulator import pages
-from mdp.simulator.answers import NEVER_MS, ORIGIN_HEADER, answer, client_of, shortest_decimal
+from mdp.simulator.answers import NEVER_MS, answer, client_of, shortest_decimal
 from mdp.simulator.candles import Candles
 from mdp.simulator.markets import MARKETS_BY_ID, SimulatedMarket
+from mdp.simulator.page_answers import Body, Layout, answer_page
 from mdp.simulator.simulation import Simulation
 
 MARKETS = MARKETS_BY_ID[Exchange.BYBIT]
@@ -43,7 +44,7 @@ class _Refused(Exception):
     pass
 
 
-_Handler = Callable[[Simulation, QueryParams, int], Response]
+_Handler = Callable[[Simulation, Request, int], Response]
 
 
 def routes(simulation: Simulation) -> list[Route]:
@@ -52,7 +53,7 @@ def routes(simulation: Simulation) -> list[Route]:
         "/v5/market/time": _time,
         "/v5/market/instruments-info": _instruments,
         "/v5/market/kline": _kline,
-        "/v5/system/status": lambda _simulation, _params, now_ms: _ok('{"list":[]}', now_ms),
+        "/v5/system/status": lambda _simulation, _request, now_ms: _ok('{"list":[]}', now_ms),
     }
     return [_route(simulation, path, handler) for path, handler in endpoints.items()]
 
@@ -62,11 +63,12 @@ def _route(simulation: Simulation, path: str, handler: _Handler) -> Route:
         now_ms = simulation.clock()
         quota = simulation.quotas.bybit
         verdict = quota.take(client_of(request))
+        request.scope["quota_left"] = verdict.left
         if not verdict.is_allowed:
             response: Response = PlainTextResponse("403, access too frequent", status_code=403)
         else:
             try:
-                response = handler(simulation, request.query_params, now_ms)
+                response = handler(simulation, request, now_ms)
             except _Refused as refused:
                 response = _reply(10_001, str(refused), "{}", now_ms)
         response.headers["X-Bapi-Limit"] = str(quota.limit)
@@ -78,20 +80,20 @@ def _route(simulation: Simulation, path: str, handler: _Handler) -> Route:
     return Route(path, endpoint, methods=["GET"])
 
 
-def _reply(code: int, message: str, result: str, now_ms: int, headers: Mapping[str, str] | None = None) -> Response:
-    body = f'{{"retCode":{code},"retMsg":"{message}","result":{result},"retExtInfo":{{}},"time":{now_ms}}}'
-    return answer(body, headers=headers)
+def _reply(code: int, message: str, result: str, now_ms: int) -> Response:
+    return answer(f'{{"retCode":{code},"retMsg":"{message}","result":{result},"retExtInfo":{{}},"time":{now_ms}}}')
 
 
-def _ok(result: str, now_ms: int, headers: Mapping[str, str] | None = None) -> Response:
-    return _reply(0, "OK", result, now_ms, headers)
+def _ok(result: str, now_ms: int) -> Response:
+    return _reply(0, "OK", result, now_ms)
 
 
-def _time(_simulation: Simulation, _params: QueryParams, now_ms: int) -> Response:
+def _time(_simulation: Simulation, _request: Request, now_ms: int) -> Response:
     return _ok(f'{{"timeSecond":"{now_ms // 1_000}","timeNano":"{now_ms * 1_000_000}"}}', now_ms)
 
 
-def _kline(simulation: Simulation, params: QueryParams, now_ms: int) -> Response:
+def _kline(simulation: Simulation, request: Request, now_ms: int) -> Response:
+    params = request.query_params
     market = _market(params)
     timeframe = INTERVALS.get(params.get("interval", ""))
     if timeframe is None:
@@ -110,10 +112,9 @@ def _kline(simulation: Simulation, params: QueryParams, now_ms: int) -> Response
         limit=min(limit or _DEFAULT_LIMIT, _MAX_LIMIT),
         keep=pages.Keep.OLDEST if start_ms is not None and end_ms is None else pages.Keep.NEWEST,
     )
-    page = pages.read_page(simulation.history, wanted, now_ms)
-    rows = ",".join(reversed(page.texts(print_candles)))
-    result = f'{{"category":"spot","symbol":"{market.market_id}","list":[{rows}]}}'
-    return _ok(result, now_ms, {ORIGIN_HEADER: page.origin})
+    result = f'{{"category":"spot","symbol":"{market.market_id}","list":['
+    body = Body(f'{{"retCode":0,"retMsg":"OK","result":{result}', f']}},"retExtInfo":{{}},"time":{now_ms}}}')
+    return answer_page(simulation, request, wanted, now_ms, layout=_LAYOUT, body=body)
 
 
 def print_candles(candles: Candles) -> list[str]:
@@ -121,6 +122,9 @@ def print_candles(candles: Candles) -> list[str]:
     prices = (shortest_decimal(name) for name in ("open", "high", "low", "close", "volume", "quote_volume"))
     row = pl.format('["{}","{}","{}","{}","{}","{}","{}"]', "open_ms", *prices)
     return candles.to_frame().select(row).to_series().to_list()
+
+
+_LAYOUT = Layout(print_candles, newest_first=True)
 
 
 def _category(params: QueryParams) -> str:
@@ -138,7 +142,8 @@ def _market(params: QueryParams) -> SimulatedMarket:
     return market
 
 
-def _instruments(_simulation: Simulation, params: QueryParams, now_ms: int) -> Response:
+def _instruments(_simulation: Simulation, request: Request, now_ms: int) -> Response:
+    params = request.query_params
     category = _category(params)
     listed = [
         _describe(market)

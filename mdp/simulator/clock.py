@@ -13,13 +13,29 @@ ClockMs = Callable[[], int]
 """Tells the simulated time in milliseconds since the epoch."""
 
 
-def clock_from(start: datetime | None) -> ClockMs:
-    """Return a clock that shows ``start`` now; None: the wall clock."""
-    if start is None:
-        return lambda: time.time_ns() // 1_000_000
-    start_ms = to_ms(start)
-    begun = time.monotonic_ns()
-    return lambda: start_ms + (time.monotonic_ns() - begun) // 1_000_000
+class SimulatedClock:
+    """A clock that shows what it was set to and the real time that has passed since.
+
+    Args:
+        start: What it shows now; None: it is the wall clock, until it is set.
+    """
+
+    def __init__(self, start: datetime | None = None) -> None:
+        # one value, so that a thread that reads while another sets sees the old time or the new one
+        self._started: tuple[int, int] | None = None
+        if start is not None:
+            self.set(start)
+
+    def __call__(self) -> int:
+        """Tell the simulated time in milliseconds since the epoch."""
+        if self._started is None:
+            return time.time_ns() // 1_000_000
+        shown_ms, at_ns = self._started
+        return shown_ms + (time.monotonic_ns() - at_ns) // 1_000_000
+
+    def set(self, moment: datetime) -> None:
+        """Show ``moment`` now and go on from there."""
+        self._started = (to_ms(moment), time.monotonic_ns())
 
 
 def to_ms(moment: datetime) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+import msgspec
+import numpy as np
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,12 +18,19 @@ from starlette.routing import Route
 
 from mdp.simulator.answers import NEVER_MS, ORIGIN_HEADER, answer, client_of
 from mdp.simulator.candles import Ints
-from mdp.simulator.markets import SIMULATED_INDICES
+from mdp.simulator.markets import SIMULATED_INDICES, SimulatedIndex
+from mdp.simulator.page_answers import page_faults
 from mdp.simulator.simulation import Simulation
+from mdp.simulator.spoiled_pages import as_of, spoil_rows
 from mdp.simulator.volatility import HOUR_MS, lengthen
 
-RESOLUTIONS: Mapping[str, int] = {"3600": HOUR_MS, "43200": 12 * HOUR_MS, "1D": 24 * HOUR_MS}
-"""The exchange's ``1`` and ``60`` (seconds) are not simulated: -32602."""
+RESOLUTIONS: Mapping[str, int] = {
+    "1": 1_000,
+    "60": 60_000,
+    "3600": HOUR_MS,
+    "43200": 12 * HOUR_MS,
+    "1D": 24 * HOUR_MS,
+}
 
 CURRENCIES: tuple[str, ...] = ("BTC", "ETH", "USDC", "USDT", "EURR")
 """Accepted names; only BTC and ETH have an index, the others answer without rows."""
@@ -35,13 +44,13 @@ class _Refused(Exception):
         self.param = param
 
 
-_Handler = Callable[[Simulation, QueryParams, int], tuple[object, str]]
+_Handler = Callable[[Simulation, Request, int], tuple[object, str]]
 
 
 def routes(simulation: Simulation) -> list[Route]:
     """Return the exchange's endpoints, to be mounted under its prefix."""
     return [
-        _route(simulation, "get_time", lambda _simulation, _params, now_ms: (now_ms, "none")),
+        _route(simulation, "get_time", lambda _simulation, _request, now_ms: (now_ms, "none")),
         _route(simulation, "get_volatility_index_data", _volatility),
     ]
 
@@ -50,11 +59,14 @@ def _route(simulation: Simulation, method: str, handler: _Handler) -> Route:
     async def endpoint(request: Request) -> Response:
         begun, now_ms = time.perf_counter_ns(), simulation.clock()
         status, content, headers = 200, dict[str, object](), dict[str, str]()
-        if not simulation.quotas.deribit.take(client_of(request)):
+        client, credits_ = client_of(request), simulation.quotas.deribit
+        is_allowed = credits_.take(client)
+        request.scope["quota_left"] = credits_.left(client)
+        if not is_allowed:
             status, content["error"] = 429, {"code": 10_028, "message": "too_many_requests"}
         else:
             try:
-                result, origin = handler(simulation, request.query_params, now_ms)
+                result, origin = handler(simulation, request, now_ms)
                 content["result"], headers[ORIGIN_HEADER] = result, origin
             except _Refused as refused:
                 data = {"reason": str(refused), "param": refused.param}
@@ -66,7 +78,8 @@ def _route(simulation: Simulation, method: str, handler: _Handler) -> Route:
     return Route(f"/api/v2/public/{method}", endpoint, methods=["GET"])
 
 
-def _volatility(simulation: Simulation, params: QueryParams, now_ms: int) -> tuple[object, str]:
+def _volatility(simulation: Simulation, request: Request, now_ms: int) -> tuple[object, str]:
+    params = request.query_params
     currency = _mandatory(params, "currency")
     if currency not in CURRENCIES:
         raise _Refused("currency", f"must be one of {', '.join(CURRENCIES)}")
@@ -79,18 +92,38 @@ def _volatility(simulation: Simulation, params: QueryParams, now_ms: int) -> tup
     index = SIMULATED_INDICES.get(currency)
     if index is None or start_ms > now_ms:
         return {"data": [], "continuation": None}, "none"
-    # whole candles, also where the window begins or ends inside one
-    last_ms = end_ms // length_ms * length_ms + length_ms - 1
-    earliest_ms = max(-(-start_ms // length_ms) * length_ms, (min(last_ms, now_ms) // length_ms - _PAGE) * length_ms)
-    candles = lengthen(simulation.volatility.hours(index, earliest_ms, last_ms, now_ms), length_ms)
-    page = candles[:, -_PAGE:]
+    faults = page_faults(simulation, request, length_ms, now_ms)
+    page, has_more = _newest(simulation, index, length_ms, (start_ms, end_ms), as_of(faults, now_ms, length_ms))
     # the oldest candle of this page is asked for again by the next: pages overlap in one row
-    continuation = int(page[0, 0]) if page.shape[1] < candles.shape[1] else None
-    return {"data": _rows(page), "continuation": continuation}, "generated"
+    continuation = int(page[0, 0]) if has_more else None
+    rows = ",".join(spoil_rows(_rows(page), faults))
+    return {"data": msgspec.Raw(f"[{rows}]".encode()), "continuation": continuation}, "generated"
 
 
-def _rows(candles: Ints) -> list[list[float]]:
-    return [[time_ms, *(value / 100 for value in values)] for time_ms, *values in candles.T.tolist()]
+def _newest(
+    simulation: Simulation, index: SimulatedIndex, length_ms: int, window: tuple[int, int], now_ms: int
+) -> tuple[Ints, bool]:
+    """The newest page of a window, and whether the window holds older candles. Whole candles, also at its ends."""
+    start_ms = max(-(-window[0] // length_ms) * length_ms, index.first_hour_ms // length_ms * length_ms)
+    last_ms = window[1] // length_ms * length_ms + length_ms - 1
+    end_ms = min(last_ms, now_ms) // length_ms * length_ms + length_ms
+    candles = np.empty((5, 0), dtype=np.int64)
+    while candles.shape[1] <= _PAGE and end_ms > start_ms:
+        begin_ms = max(start_ms, end_ms - (_PAGE + 1) * length_ms)
+        candles = np.concatenate([_told(simulation, index, length_ms, (begin_ms, end_ms), now_ms), candles], axis=1)
+        end_ms = begin_ms
+    return candles[:, -_PAGE:], candles.shape[1] > _PAGE
+
+
+def _told(simulation: Simulation, index: SimulatedIndex, length_ms: int, window: tuple[int, int], now_ms: int) -> Ints:
+    """Candles as the exchange tells them: those of hours and less without scripted outages, the rest made of hours."""
+    finest_ms = min(length_ms, HOUR_MS)
+    candles = simulation.volatility.candles(index, finest_ms, window[0], window[1] - 1, now_ms)
+    return lengthen(simulation.alterations.apply_to_index(candles, index, finest_ms, now_ms), length_ms)
+
+
+def _rows(candles: Ints) -> list[str]:
+    return [f"[{time_ms},{o / 100},{h / 100},{low / 100},{c / 100}]" for time_ms, o, h, low, c in candles.T.tolist()]
 
 
 def _mandatory(params: QueryParams, name: str) -> str:

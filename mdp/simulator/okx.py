@@ -18,9 +18,11 @@ from starlette.routing import Route
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
 from mdp.simulator import pages
-from mdp.simulator.answers import NEVER_MS, ORIGIN_HEADER, answer, client_of, shortest_decimal
+from mdp.simulator.answers import NEVER_MS, answer, client_of, shortest_decimal
 from mdp.simulator.candles import Candles
 from mdp.simulator.markets import MARKETS_BY_ID, SimulatedMarket
+from mdp.simulator.okx_archive import index_route
+from mdp.simulator.page_answers import Body, Layout, answer_page, bounded
 from mdp.simulator.simulation import Simulation
 
 MARKETS = MARKETS_BY_ID[Exchange.OKX]
@@ -48,28 +50,30 @@ class _Refused(Exception):
         self.code = code
 
 
-_Handler = Callable[[Simulation, QueryParams, int], Response]
+_Handler = Callable[[Simulation, Request, int], Response]
 
 
 def routes(simulation: Simulation) -> list[Route]:
     """Return the exchange's endpoints, to be mounted under its prefix."""
     endpoints: dict[str, _Handler] = {
-        "public/time": lambda _simulation, _params, now_ms: answer(_envelope([{"ts": str(now_ms)}])),
+        "public/time": lambda _simulation, _request, now_ms: answer(_envelope([{"ts": str(now_ms)}])),
         "public/instruments": _instruments,
         "market/candles": _candles,
         "market/history-candles": _history_candles,
         "system/status": lambda *_: answer(_envelope([])),
     }
-    return [_route(simulation, path, handler) for path, handler in endpoints.items()]
+    return [*(_route(simulation, path, handler) for path, handler in endpoints.items()), index_route(simulation)]
 
 
 def _route(simulation: Simulation, path: str, handler: _Handler) -> Route:
     async def endpoint(request: Request) -> Response:
-        if not simulation.quotas.okx[path].take(client_of(request)).is_allowed:
+        verdict = simulation.quotas.okx[path].take(client_of(request))
+        request.scope["quota_left"] = verdict.left
+        if not verdict.is_allowed:
             # the guide allows status 200 and 429 for this code; here it is always 429
             return answer(_envelope([], "50011", "Too Many Requests"), status=429)
         try:
-            return handler(simulation, request.query_params, simulation.clock())
+            return handler(simulation, request, simulation.clock())
         except _Refused as refused:
             return answer(_envelope([], refused.code, str(refused)), status=400)
 
@@ -80,30 +84,17 @@ def _envelope(data: object, code: str = "0", message: str = "") -> dict[str, obj
     return {"code": code, "msg": message, "data": data}
 
 
-def _candles(simulation: Simulation, params: QueryParams, now_ms: int) -> Response:
-    wanted = _wanted(params)
+def _candles(simulation: Simulation, request: Request, now_ms: int) -> Response:
+    wanted = _wanted(request.query_params)
     length = wanted.timeframe.milliseconds
     deepest_ms = now_ms - now_ms % length - (_DEPTH - 1) * length
-    return _page(simulation, wanted, now_ms, earliest_ms=deepest_ms, with_open=True)
+    return answer_page(simulation, request, bounded(wanted, deepest_ms), now_ms, layout=_LAYOUT, body=_BODY)
 
 
-def _history_candles(simulation: Simulation, params: QueryParams, now_ms: int) -> Response:
+def _history_candles(simulation: Simulation, request: Request, now_ms: int) -> Response:
     """Finished candles only. The real endpoint has been seen to lag about a minute; this one does not."""
-    return _page(simulation, _wanted(params), now_ms, earliest_ms=0, with_open=False)
-
-
-def _page(simulation: Simulation, wanted: pages.Request, now_ms: int, *, earliest_ms: int, with_open: bool) -> Response:
-    bounded = pages.Request(
-        wanted.market,
-        wanted.timeframe,
-        max(wanted.first_ms, earliest_ms),
-        wanted.last_ms,
-        wanted.limit,
-        wanted.keep,
-    )
-    page = pages.read_page(simulation.history, bounded, now_ms, with_open=with_open)
-    rows = ",".join(reversed(page.texts(print_closed, print_open)))
-    return answer(f'{{"code":"0","msg":"","data":[{rows}]}}', headers={ORIGIN_HEADER: page.origin})
+    wanted = _wanted(request.query_params)
+    return answer_page(simulation, request, wanted, now_ms, layout=_LAYOUT, body=_BODY, with_open=False)
 
 
 def _wanted(params: QueryParams) -> pages.Request:
@@ -146,6 +137,10 @@ def _print(candles: Candles, confirm: str) -> list[str]:
     return candles.to_frame().select(row).to_series().to_list()
 
 
+_LAYOUT = Layout(print_closed, print_open, newest_first=True)
+_BODY = Body('{"code":"0","msg":"","data":[', "]}")
+
+
 def _market(params: QueryParams) -> SimulatedMarket:
     market_id = params.get("instId", "")
     if not market_id:
@@ -164,7 +159,8 @@ def _number(params: QueryParams, name: str) -> int | None:
     return int(value)
 
 
-def _instruments(_simulation: Simulation, params: QueryParams, _now_ms: int) -> Response:
+def _instruments(_simulation: Simulation, request: Request, _now_ms: int) -> Response:
+    params = request.query_params
     kind = params.get("instType", "")
     if not kind:
         raise _Refused("50014", "Parameter instType can not be empty.")

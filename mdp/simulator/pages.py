@@ -8,11 +8,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from mdp.domain.timeframe import Timeframe
 from mdp.simulator.candles import DAY_MS, NO_CANDLES, Candles
-from mdp.simulator.history import DayOfCandles, Encoder, History, print_days
+from mdp.simulator.history import DayOfCandles, Encoder, print_days
 from mdp.simulator.markets import SimulatedMarket
+
+
+class Candled(Protocol):
+    """What pages are cut from: the history as it is (``History``), or as the exchange tells it (``AlteredHistory``)."""
+
+    def days(self, market: SimulatedMarket, timeframe: Timeframe, first: int, last: int) -> list[DayOfCandles]:
+        """Return days ``first`` to ``last``, both included, as they are once they are over."""
+        ...
+
+    def open_candle(self, market: SimulatedMarket, timeframe: Timeframe, now_ms: int) -> Candles:
+        """Return the candle that is open at ``now_ms``; none when nothing has happened in it, or before listing."""
+        ...
+
+    def is_recorded(self, market: SimulatedMarket, day: int) -> bool:
+        """Tell whether a day (since the epoch) of a market was recorded."""
+        ...
 
 
 class Keep(StrEnum):
@@ -76,7 +93,7 @@ class Page:
         return {True: "recorded", False: "generated"}[kinds.pop()] if kinds else "none"
 
 
-def read_page(history: History, request: Request, now_ms: int, *, with_open: bool = True) -> Page:
+def read_page(history: Candled, request: Request, now_ms: int, *, with_open: bool = True) -> Page:
     """Cut one page.
 
     Args:
@@ -112,7 +129,7 @@ def _days_worth(timeframe: Timeframe, candles: int) -> int:
     return max(1, -(-candles * timeframe.milliseconds // DAY_MS))
 
 
-def _oldest(history: History, request: Request, closed_ms: int, wanted: int) -> list[tuple[DayOfCandles, int, int]]:
+def _oldest(history: Candled, request: Request, closed_ms: int, wanted: int) -> list[tuple[DayOfCandles, int, int]]:
     parts: list[tuple[DayOfCandles, int, int]] = []
     first_ms = _first_ms(request)
     day, last_day = first_ms // DAY_MS, closed_ms // DAY_MS
@@ -128,7 +145,7 @@ def _oldest(history: History, request: Request, closed_ms: int, wanted: int) -> 
     return parts
 
 
-def _newest(history: History, request: Request, closed_ms: int, wanted: int) -> list[tuple[DayOfCandles, int, int]]:
+def _newest(history: Candled, request: Request, closed_ms: int, wanted: int) -> list[tuple[DayOfCandles, int, int]]:
     parts: list[tuple[DayOfCandles, int, int]] = []
     first_ms = _first_ms(request)
     day, first_day = closed_ms // DAY_MS, first_ms // DAY_MS

@@ -31,24 +31,51 @@ class WeightVerdict(NamedTuple):
 
 
 @dataclass(slots=True)
+class Tally:
+    """What one address did with one quota since the beginning.
+
+    Attributes:
+        asked: Requests.
+        refused: Of these, how many were refused.
+        highest: Highest use in any window.
+    """
+
+    asked: int = 0
+    refused: int = 0
+    highest: float = 0.0
+
+    def count(self, used: float, *, is_allowed: bool) -> None:
+        """Count one request, after which ``used`` is used in the window."""
+        self.asked += 1
+        self.refused += not is_allowed
+        self.highest = max(self.highest, used)
+
+    def describe(self, used: float) -> dict[str, float]:
+        """Return it as ``/control/quotas`` shows it."""
+        return {"used": used, "highest": self.highest, "asked": self.asked, "refused": self.refused}
+
+
+@dataclass(slots=True)
 class _WeightUse:
     minute: int = -1
     used: int = 0
     refused: int = 0
     bans: int = 0
     banned_until_s: float = 0.0
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True)
 class WeightPerMinute:
-    """Binance: weight per calendar minute; who goes on after refusals is banned, longer each time.
+    """Binance: weight per calendar minute, or several; who goes on after refusals is banned, longer each time.
 
     Attributes:
-        clock: The real time.
-        limit: Weight a minute [rest-api.md "Limits"].
+        clock: The real time, in seconds since the epoch: the minutes are those of UTC.
+        limit: Weight in a window [rest-api.md "Limits"].
         patience: Refused requests in one minute before the ban. Chosen: the exchange publishes no number.
         shortest_ban_s: First ban; each further one lasts twice as long [rest-api.md: 2 minutes to 3 days].
         longest_ban_s: Longest ban.
+        minutes: Length of the window; windows begin at its multiples since the epoch.
     """
 
     clock: Seconds
@@ -56,14 +83,26 @@ class WeightPerMinute:
     patience: int = 10
     shortest_ban_s: float = 120.0
     longest_ban_s: float = 259_200.0
+    minutes: int = 1
     _uses: dict[str, _WeightUse] = field(default_factory=dict)
 
     def take(self, client: str, weight: int) -> WeightVerdict:
         """Count one request of ``client``; refused requests are counted too."""
-        now = self.clock()
+        verdict = self._judge(client, weight)
+        self._uses[client].tally.count(verdict.used, is_allowed=verdict.status == 200)
+        return verdict
+
+    def describe(self) -> dict[str, object]:
+        """Return the use by every address."""
+        window = int(self.clock() // (60 * self.minutes))
+        uses = {c: use.tally.describe(use.used if use.minute == window else 0) for c, use in self._uses.items()}
+        return {"limit": self.limit, "window_s": 60 * self.minutes, "clients": uses}
+
+    def _judge(self, client: str, weight: int) -> WeightVerdict:
+        now, length_s = self.clock(), 60 * self.minutes
         use = self._uses.setdefault(client, _WeightUse())
-        if int(now // 60) != use.minute:
-            use.minute, use.used, use.refused = int(now // 60), 0, 0
+        if int(now // length_s) != use.minute:
+            use.minute, use.used, use.refused = int(now // length_s), 0, 0
         use.used += weight
         if now < use.banned_until_s:
             return WeightVerdict(use.used, 418, _whole_seconds(use.banned_until_s - now))
@@ -75,7 +114,7 @@ class WeightPerMinute:
             use.bans += 1
             use.banned_until_s = now + ban_s
             return WeightVerdict(use.used, 418, _whole_seconds(ban_s))
-        return WeightVerdict(use.used, 429, _whole_seconds((use.minute + 1) * 60 - now))
+        return WeightVerdict(use.used, 429, _whole_seconds((use.minute + 1) * length_s - now))
 
 
 class WindowVerdict(NamedTuple):
@@ -110,9 +149,25 @@ class RequestsPerWindow:
     ban_s: float = 0.0
     _asked: dict[str, deque[float]] = field(default_factory=dict)
     _banned_until_s: dict[str, float] = field(default_factory=dict)
+    _tallies: dict[str, Tally] = field(default_factory=dict)
 
     def take(self, client: str) -> WindowVerdict:
         """Count one request of ``client``."""
+        verdict = self._judge(client)
+        used = len(self._asked.get(client, ()))
+        self._tallies.setdefault(client, Tally()).count(used, is_allowed=verdict.is_allowed)
+        return verdict
+
+    def describe(self) -> dict[str, object]:
+        """Return the use by every address."""
+        since = self.clock() - self.window_s
+        uses = {
+            client: tally.describe(sum(at > since for at in self._asked.get(client, ())))
+            for client, tally in self._tallies.items()
+        }
+        return {"limit": self.limit, "window_s": self.window_s, "clients": uses}
+
+    def _judge(self, client: str) -> WindowVerdict:
         now = self.clock()
         banned_until_s = self._banned_until_s.get(client, now)
         if now < banned_until_s:
@@ -145,15 +200,27 @@ class Credits:
     refill_per_s: float = 10_000.0
     cost: float = 500.0
     _buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _tallies: dict[str, Tally] = field(default_factory=dict)
 
     def take(self, client: str) -> bool:
         """Tell whether one request of ``client`` is allowed; a refused one costs nothing."""
+        left = self.left(client)
+        is_allowed = left >= self.cost
+        left -= self.cost if is_allowed else 0
+        self._buckets[client] = (left, self.clock())
+        self._tallies.setdefault(client, Tally()).count(self.size - left, is_allowed=is_allowed)
+        return is_allowed
+
+    def left(self, client: str) -> float:
+        """Return the credits that an address has now."""
         now = self.clock()
         left, since = self._buckets.get(client, (self.size, now))
-        left = min(self.size, left + (now - since) * self.refill_per_s)
-        is_allowed = left >= self.cost
-        self._buckets[client] = (left - self.cost if is_allowed else left, now)
-        return is_allowed
+        return min(self.size, left + (now - since) * self.refill_per_s)
+
+    def describe(self) -> dict[str, object]:
+        """Return the use by every address: credits missing from its bucket."""
+        uses = {client: tally.describe(self.size - self.left(client)) for client, tally in self._tallies.items()}
+        return {"limit": self.size, "refill_per_s": self.refill_per_s, "cost": self.cost, "clients": uses}
 
 
 def _whole_seconds(seconds: float) -> int:

@@ -14,10 +14,13 @@ from datetime import datetime
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from mdp.errors import InputError
 from mdp.simulator.app import create_app
+from mdp.simulator.connections import abort
+from mdp.simulator.lines import Line
+from mdp.simulator.scenarios import load_scenario
 from mdp.simulator.simulation import DEFAULT_SEED, build_simulation
 
 HOST = "127.0.0.1"
@@ -25,7 +28,15 @@ HOST = "127.0.0.1"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(port: int, data_dir: Path | None = None, now: datetime | None = None, seed: int = DEFAULT_SEED) -> None:
+def serve(
+    port: int,
+    data_dir: Path | None = None,
+    now: datetime | None = None,
+    seed: int = DEFAULT_SEED,
+    *,
+    scenario: str | None = None,
+    line: Line | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Prints ``simulator ready on http://127.0.0.1:PORT`` on standard output once connections are accepted.
@@ -35,19 +46,48 @@ def serve(port: int, data_dir: Path | None = None, now: datetime | None = None, 
         data_dir: Folder of recorded days; None: those that come with the package.
         now: UTC time at which the simulated clock starts; None: the wall clock.
         seed: Seed of everything invented.
+        scenario: What goes wrong: path of a scenario file, or the name of a carried one; None: nothing.
+        line: Latency and bandwidth of every exchange, over those of the scenario; None: as the scenario has them.
 
     Raises:
-        InputError: the port cannot be had, the folder is missing or damaged, or ``now`` is not simulated.
+        InputError: the port cannot be had, the folder or the scenario is missing or damaged, or ``now`` is not
+            simulated.
     """
-    listener = _bind(port)
-    try:
-        _Server(create_app(build_simulation(data_dir=data_dir, now=now, seed=seed))).run(sockets=[listener])
-    finally:
-        listener.close()
+    script = load_scenario(scenario) if scenario is not None else None
+    with bind(port) as listener:
+        simulation = build_simulation(data_dir=data_dir, now=now, seed=seed)
+        if script is not None:
+            script.begin(simulation)
+        if line is not None:
+            simulation.lines.set_all(line)
+        Server(create_app(simulation), announces=True).run(sockets=[listener])
 
 
-def _bind(port: int) -> socket.socket:
-    """Take the port before anything is loaded: whoever waits for it learns at once that it is taken."""
+def serve_app(port: int, app: ASGIApp) -> None:
+    """Serve a world that was put together by the caller, as ``serve`` does.
+
+    Args:
+        port: Where to listen on the loopback address; 0: any free port.
+        app: From ``create_app``.
+
+    Raises:
+        InputError: the port cannot be had.
+    """
+    with bind(port) as listener:
+        Server(app, announces=True).run(sockets=[listener])
+
+
+def bind(port: int) -> socket.socket:
+    """Return a socket that listens on a port of the loopback address.
+
+    It is taken before anything is loaded: whoever waits for it learns at once that it is taken.
+
+    Args:
+        port: 0: any free one.
+
+    Raises:
+        InputError: the port cannot be had.
+    """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -59,10 +99,15 @@ def _bind(port: int) -> socket.socket:
     return listener
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn that announces itself and ends normally on a stop signal."""
+class Server(uvicorn.Server):
+    """Uvicorn that ends normally on a stop signal, whatever its clients do.
 
-    def __init__(self, app: Starlette) -> None:
+    Args:
+        app: What it serves.
+        announces: Whether it says on standard output where it listens.
+    """
+
+    def __init__(self, app: ASGIApp, *, announces: bool) -> None:
         # its own Date header would tell the real time, and the exchanges' time here is simulated
         super().__init__(
             uvicorn.Config(
@@ -72,16 +117,24 @@ class _Server(uvicorn.Server):
                 date_header=False,
                 server_header=False,
                 lifespan="off",
+                backlog=1_024,
                 timeout_keep_alive=75,  # idle clients keep their connection, as at the exchanges
                 timeout_graceful_shutdown=2,
             )
         )
+        self._announces = announces
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting connections, then say so."""
         await super().startup(sockets)
-        if sockets and self.started:
+        if sockets and self.started and self._announces:
             print(f"simulator ready on http://{HOST}:{sockets[0].getsockname()[1]}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drop every connection, also those that a scripted fault lets hang, then end."""
+        for connection in list(self.server_state.connections):
+            abort(getattr(connection, "transport", None))
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from mdp.errors import InputError
+from mdp.simulator.alterations import Alterations
 from mdp.simulator.candles import DAY_MS
-from mdp.simulator.clock import ClockMs, clock_from, from_ms, to_ms
+from mdp.simulator.clock import ClockMs, SimulatedClock, from_ms, to_ms
+from mdp.simulator.encoded_pages import PageCache
 from mdp.simulator.history import History
 from mdp.simulator.levels import END_DAY, FIRST_DAY
+from mdp.simulator.lines import Lines
 from mdp.simulator.quotas import Credits, RequestsPerWindow, Seconds, WeightPerMinute
 from mdp.simulator.recorded_days import CARRIED, load_recorded_days
+from mdp.simulator.request_log import RequestLog
+from mdp.simulator.script import FaultScript
 from mdp.simulator.volatility import VolatilityHistory
 
 DEFAULT_SEED = 20_170_801
 
 BYBIT_BAN_S = 600.0
+RAW_REQUESTS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Quotas:
 
     Attributes:
         binance: Weight a minute.
+        binance_raw: Requests in five minutes, whatever their weight.
         bybit: All requests.
         okx: Requests by endpoint, named by the end of its path.
         deribit: Credits.
@@ -40,22 +47,40 @@ class Quotas:
     bybit: RequestsPerWindow
     okx: Mapping[str, RequestsPerWindow]
     deribit: Credits
+    binance_raw: WeightPerMinute
+
+    def describe(self) -> dict[str, object]:
+        """Return the use of every quota by every address, as ``/control/quotas`` shows it."""
+        return {
+            "binance": {"REQUEST_WEIGHT": self.binance.describe(), "RAW_REQUESTS": self.binance_raw.describe()},
+            "bybit": {"requests": self.bybit.describe()},
+            "okx": {path: quota.describe() for path, quota in self.okx.items()},
+            "deribit": {"credits": self.deribit.describe()},
+        }
 
     @classmethod
-    def real(cls, clock: Seconds = time.monotonic) -> Quotas:
-        """Return the documented quotas."""
+    def real(cls, clock: Seconds | None = None) -> Quotas:
+        """Return the documented quotas.
+
+        Args:
+            clock: The real time in seconds since the epoch, for tests; None: the clocks of this machine. Binance's
+                windows begin at whole minutes of UTC, the others' whenever the first request comes.
+        """
+        utc, steady = clock or time.time, clock or time.monotonic
         okx = {
             "public/time": (10, 2.0),
             "public/instruments": (20, 2.0),
+            "public/market-data-history": (5, 2.0),
             "market/candles": (40, 2.0),
             "market/history-candles": (20, 2.0),
             "system/status": (1, 5.0),
         }
         return cls(
-            binance=WeightPerMinute(clock),
-            bybit=RequestsPerWindow(clock, limit=600, window_s=5.0, ban_s=BYBIT_BAN_S),
-            okx={path: RequestsPerWindow(clock, limit=limit, window_s=length) for path, (limit, length) in okx.items()},
-            deribit=Credits(clock),
+            binance=WeightPerMinute(utc),
+            bybit=RequestsPerWindow(steady, limit=600, window_s=5.0, ban_s=BYBIT_BAN_S),
+            okx={path: RequestsPerWindow(steady, limit, window_s) for path, (limit, window_s) in okx.items()},
+            deribit=Credits(steady),
+            binance_raw=WeightPerMinute(utc, limit=RAW_REQUESTS, minutes=5),
         )
 
 
@@ -69,6 +94,11 @@ class Simulation:
         history: Candles of the spot markets.
         volatility: Hours of the volatility indices.
         quotas: What each exchange allows.
+        faults: The script of what goes wrong.
+        alterations: What the script changes in candles.
+        requests: What was asked.
+        lines: Latency and bandwidth.
+        pages: Pages ready to be sent.
     """
 
     clock: ClockMs
@@ -76,6 +106,22 @@ class Simulation:
     history: History
     volatility: VolatilityHistory
     quotas: Quotas
+    faults: FaultScript
+    alterations: Alterations
+    requests: RequestLog = field(default_factory=RequestLog)
+    lines: Lines = field(default_factory=Lines)
+    pages: PageCache = field(default_factory=PageCache)
+
+    def set_now(self, now: datetime) -> None:
+        """Move the simulated clock; it goes on from there.
+
+        Raises:
+            InputError: the time is not simulated, or the clock is one that cannot be moved.
+        """
+        if not isinstance(self.clock, SimulatedClock):
+            raise InputError("now", got=now.isoformat(), expected="a simulator whose clock can be moved")
+        self.clock.set(require_simulated(now, "now"))
+        self.pages.clear()
 
 
 def build_simulation(
@@ -98,15 +144,29 @@ def build_simulation(
     Raises:
         InputError: ``data_dir`` is missing or damaged, or ``now`` lies outside the simulated years.
     """
-    first_ms, end_ms = FIRST_DAY * DAY_MS, END_DAY * DAY_MS
-    started = to_ms(now) if now is not None else clock_from(None)()
-    if clock is None and not first_ms <= started < end_ms:
-        expected = f"a time from {from_ms(first_ms):%Y-%m-%d} to before {from_ms(end_ms):%Y-%m-%d}"
-        raise InputError("--now", got=str(now or "the wall clock"), expected=expected)
+    if clock is None and now is not None:
+        require_simulated(now, "--now")
+    faults, history = FaultScript(), History(seed, load_recorded_days(data_dir or CARRIED))
+    shown = clock or SimulatedClock(now)
     return Simulation(
-        clock=clock or clock_from(now),
+        clock=shown,
         seed=seed,
-        history=History(seed, load_recorded_days(data_dir or CARRIED)),
+        history=history,
         volatility=VolatilityHistory(seed),
         quotas=quotas or Quotas.real(),
+        faults=faults,
+        alterations=Alterations(faults, history, shown),
     )
+
+
+def require_simulated(moment: datetime, name: str) -> datetime:
+    """Return a moment that lies inside the simulated years.
+
+    Raises:
+        InputError: it does not; the message begins with ``name``.
+    """
+    first_ms, end_ms = FIRST_DAY * DAY_MS, END_DAY * DAY_MS
+    if not first_ms <= to_ms(moment) < end_ms:
+        expected = f"a time from {from_ms(first_ms):%Y-%m-%d} to before {from_ms(end_ms):%Y-%m-%d}"
+        raise InputError(name, got=str(moment), expected=expected)
+    return moment

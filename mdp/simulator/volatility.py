@@ -20,7 +20,9 @@ from mdp.simulator.noise import Floats, key_of, normals, smooth
 from mdp.simulator.recorded_days import CARRIED, read_checked
 
 HOUR_MS = 3_600_000
+SECOND_MS = 1_000
 _HOURS = 24
+_PARTS = 60
 
 _FOLDER = CARRIED / "deribit" / "BTC-DVOL"
 
@@ -79,16 +81,40 @@ class VolatilityHistory:
 
         The hour that is still open is the last one when it opens in that range.
         """
+        return self.candles(index, HOUR_MS, first_ms, last_ms, now_ms)
+
+    def candles(self, index: SimulatedIndex, length_ms: int, first_ms: int, last_ms: int, now_ms: int) -> Ints:
+        """Return every candle of an hour, a minute or a second that opens in a range, as ``hours`` does.
+
+        Minutes and seconds are invented inside the hour: together they are exactly it, at any moment of it.
+
+        Args:
+            index: Whose.
+            length_ms: An hour, a minute, or a second.
+            first_ms: Earliest open time, inclusive.
+            last_ms: Latest open time, inclusive.
+            now_ms: As of when: nothing that opens later exists.
+        """
         first_ms, last_ms = max(first_ms, index.first_hour_ms), min(last_ms, now_ms)
+        whole = self._whole(index.currency, length_ms, first_ms, last_ms)
+        if whole.shape[1] and length_ms > SECOND_MS and now_ms < whole[0, -1] + length_ms:
+            seconds = self._whole(index.currency, SECOND_MS, int(whole[0, -1]), now_ms)
+            whole = np.concatenate([whole[:, :-1], lengthen(seconds, length_ms)], axis=1)
+        return whole
+
+    def _whole(self, currency: str, length_ms: int, first_ms: int, last_ms: int) -> Ints:
+        """Candles that open from one time to another, as they are once they are over."""
         if first_ms > last_ms:
             return np.empty((5, 0), dtype=np.int64)
-        days = [self._day(index.currency, day) for day in range(first_ms // DAY_MS, last_ms // DAY_MS + 1)]
-        hours = np.concatenate(days, axis=1)
-        start, stop = hours[0].searchsorted((first_ms, last_ms + 1))
-        hours = hours[:, start:stop]
-        if hours.shape[1] and now_ms < hours[0, -1] + HOUR_MS:
-            hours[:, -1] = _part_of(hours[:, -1], now_ms)
-        return hours
+        if length_ms == HOUR_MS:
+            days = [self._day(currency, day) for day in range(first_ms // DAY_MS, last_ms // DAY_MS + 1)]
+            candles = np.concatenate(days, axis=1)
+        else:
+            longer_ms = 60 * length_ms
+            longer = self._whole(currency, longer_ms, first_ms // longer_ms * longer_ms, last_ms)
+            candles = split_candles(longer, length_ms, key_of(self._seed, "DVOL", currency, length_ms))
+        start, stop = candles[0].searchsorted((first_ms, last_ms + 1))
+        return np.asarray(candles[:, start:stop])
 
     def _known_levels(self) -> Knots:
         points = {
@@ -129,23 +155,40 @@ def _fold(values: Ints, low: int, high: int) -> Ints:
     return np.asarray(np.clip(low + width - np.abs((values - low) % (2 * width) - width), low, high))
 
 
-def _part_of(hour: Ints, now_ms: int) -> Ints:
-    """What of one hour has been seen by now: over the two extremes, in straight lines, to its close."""
-    open_ms, open_, high, low, close = hour.tolist()
-    times = (0.0, 0.3, 0.7, 1.0)
-    route = (open_, low, high, close) if close >= open_ else (open_, high, low, close)
-    share = (now_ms - open_ms) / HOUR_MS
-    value = round(float(np.interp(share, times, route)))
-    seen = [value, *(step for time, step in zip(times, route, strict=True) if time <= share)]
-    return np.array([open_ms, open_, max(seen), min(seen), value], dtype=np.int64)
+def split_candles(candles: Ints, part_ms: int, key: np.uint64) -> Ints:
+    """Invent the sixty parts of each candle; joined again they are exactly it.
+
+    Args:
+        candles: ``(5, n)``, adjacent, each sixty parts long.
+        part_ms: Length of a part.
+        key: Of the noise; a part's place in time decides the rest.
+    """
+    count = candles.shape[1]
+    if not count:
+        return candles
+    first = int(candles[0, 0]) // part_ms
+    open_, high, low, close = (row[:, None] for row in candles[1:])
+    steps = normals(key, first, count * _PARTS).reshape(count, _PARTS)
+    along = np.arange(_PARTS + 1) / _PARTS
+    walk = np.concatenate([np.zeros((count, 1)), np.cumsum(steps, axis=1)], axis=1)
+    walk = (walk - walk[:, -1:] * along) * (high - low) / (2 * _PARTS**0.5)
+    bounds = np.clip(np.rint(open_ + (close - open_) * along + walk).astype(np.int64), low, high)
+    opens, closes = bounds[:, :-1], bounds[:, 1:]
+    highs, lows = np.maximum(opens, closes), np.minimum(opens, closes)
+    rows = np.arange(count)
+    # the part that comes nearest to an extreme reaches it
+    highs[rows, highs.argmax(axis=1)] = high[:, 0]
+    lows[rows, lows.argmin(axis=1)] = low[:, 0]
+    times = first * part_ms + np.arange(count * _PARTS) * part_ms
+    return np.stack([times, *(part.reshape(-1) for part in (opens, highs, lows, closes))])
 
 
 def lengthen(hours: Ints, length_ms: int) -> Ints:
-    """Join hours to longer candles: first open, highest high, lowest low, last close of each.
+    """Join candles to longer ones: first open, highest high, lowest low, last close of each.
 
     Args:
-        hours: Ascending; may be incomplete at either end.
-        length_ms: A multiple of an hour; candles begin at its multiples since the epoch.
+        hours: Hours or shorter candles, ascending; may be incomplete at either end.
+        length_ms: A multiple of their length; candles begin at its multiples since the epoch.
     """
     if not hours.shape[1]:
         return hours

@@ -12,10 +12,15 @@ from datetime import datetime
 import httpx
 import pytest
 
+from mdp.simulator.alterations import Alterations
 from mdp.simulator.app import create_app
 from mdp.simulator.clock import to_ms
+from mdp.simulator.encoded_pages import PageCache
 from mdp.simulator.history import History
+from mdp.simulator.lines import Lines
 from mdp.simulator.recorded_days import CARRIED, load_recorded_days
+from mdp.simulator.request_log import RequestLog
+from mdp.simulator.script import FaultScript
 from mdp.simulator.simulation import Quotas, build_simulation
 
 SEED = 7
@@ -33,10 +38,22 @@ class World:
     def __init__(self, shared):
         self.now_ms = to_ms(datetime.fromisoformat("2025-01-07T12:00:30Z"))
         self.real_s = 1_000_000_000.0  # 40 s into a minute
+        faults = FaultScript(lambda: self.real_s)
         self.simulation = dataclasses.replace(
-            shared, clock=lambda: self.now_ms, quotas=Quotas.real(lambda: self.real_s)
+            shared,
+            clock=lambda: self.now_ms,
+            quotas=Quotas.real(lambda: self.real_s),
+            faults=faults,
+            alterations=Alterations(faults, shared.history, lambda: self.now_ms),
+            requests=RequestLog(),
+            lines=Lines(),
+            pages=PageCache(),
         )
         self._app = create_app(self.simulation)
+
+    @property
+    def faults(self):
+        return self.simulation.faults
 
     @property
     def history(self):
@@ -46,11 +63,11 @@ class World:
         self.now_ms = to_ms(datetime.fromisoformat(text))
         return self
 
-    def ask(self, path, headers=None, address="127.0.0.1", **params) -> httpx.Response:
+    def ask(self, path, headers=None, address="127.0.0.1", method="GET", json=None, **params) -> httpx.Response:
         async def request():
             transport = httpx.ASGITransport(self._app, client=(address, 1))
             async with httpx.AsyncClient(transport=transport, base_url="http://simulator") as client:
-                return await client.get(path, params=params, headers=headers)
+                return await client.request(method, path, params=params, headers=headers, json=json)
 
         return asyncio.run(request())
 

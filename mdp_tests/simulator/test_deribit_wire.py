@@ -101,11 +101,52 @@ class TestShape:
         assert longer[:, 3].tolist() == grouped[:, :, 3].min(axis=1).tolist()
         assert longer[:, 4].tolist() == grouped[:, -1, 4].tolist()
 
-    @pytest.mark.parametrize("resolution", ["3600", "43200", "1D"])
+    @pytest.mark.parametrize("currency", ["BTC", "ETH"])
+    @pytest.mark.parametrize(("resolution", "finer"), [("3600", "60"), ("60", "1")])
+    def test_finer_rows_add_up_exactly_to_the_longer_ones(self, world, currency, resolution, finer):
+        length = int(resolution) * 1_000
+        ends = {"start_timestamp": START - length, "end_timestamp": START + 3 * length, "currency": currency}
+        longer = np.array(result(world, resolution=resolution, **ends)["data"])
+        ends["end_timestamp"] += length - 1
+        parts = np.array(result(world, resolution=finer, **ends)["data"])
+        grouped = parts.reshape(-1, 60, 5)
+        assert len(longer) == 5
+        assert parts[:, 0].tolist() == list(range(START - length, START + 4 * length, length // 60))
+        assert longer[:, 1].tolist() == grouped[:, 0, 1].tolist()
+        assert longer[:, 2].tolist() == grouped[:, :, 2].max(axis=1).tolist()
+        assert longer[:, 3].tolist() == grouped[:, :, 3].min(axis=1).tolist()
+        assert longer[:, 4].tolist() == grouped[:, -1, 4].tolist()
+        assert (parts[1:, 1] == parts[:-1, 4]).all()
+        assert (parts[:, 2] >= parts[:, [1, 4]].max(axis=1)).all()
+        assert (parts[:, 3] <= parts[:, [1, 4]].min(axis=1)).all()
+        assert len({*parts[:, 4].tolist()}) > 5, "it moves"
+
+    def test_the_open_hour_is_what_its_seconds_have_shown(self, world):
+        world.at("2025-01-07T12:10:07Z")
+        hour = ms("2025-01-07T12:00Z")
+        newest = {
+            resolution: result(world, resolution=resolution, start_timestamp=hour, end_timestamp=world.now_ms)["data"]
+            for resolution in ("3600", "60", "1")
+        }
+        assert [len(rows) for rows in newest.values()] == [1, 11, 608]
+        for finer in ("60", "1"):
+            rows = newest[finer]
+            seen = [hour, rows[0][1], max(row[2] for row in rows), min(row[3] for row in rows), rows[-1][4]]
+            assert newest["3600"] == [seen]
+
+    def test_any_window_of_seconds_shows_the_same_seconds(self, world):
+        whole = result(world, resolution="1", start_timestamp=START, end_timestamp=START + 300_000)["data"]
+        part = result(world, resolution="1", start_timestamp=START + 90_001, end_timestamp=START + 200_000)["data"]
+        assert part == whole[91:201]
+
+    @pytest.mark.parametrize("resolution", ["1", "60", "3600", "43200", "1D"])
     def test_a_row_is_selected_by_its_open_time_and_whole(self, world, resolution):
-        whole = result(world, end_timestamp=START + 72 * HOUR, resolution=resolution)["data"][0]
+        length = {"1": 1_000, "60": 60_000}.get(resolution, 24 * HOUR)
+        whole = result(world, end_timestamp=START + 3 * length, resolution=resolution)["data"][0]
         assert result(world, end_timestamp=START, resolution=resolution)["data"] == [whole]
-        later = result(world, start_timestamp=START + 1, end_timestamp=START + 72 * HOUR, resolution=resolution)["data"]
+        later = result(world, start_timestamp=START + 1, end_timestamp=START + 3 * length, resolution=resolution)[
+            "data"
+        ]
         assert later[0][0] > START
 
     def test_the_open_hour_is_the_last_row_and_changes(self, world):

@@ -32,6 +32,9 @@ class TestBadInput:
             (["--now", "2016-12-31T23:59:59Z"], ["--now: expected a time from 2017-01-01"]),
             (["--data", "/nowhere/at/all"], ["--data: expected an existing folder", "'/nowhere/at/all'"]),
             (["--port", "70000"], ["--port: expected a free port", "70000"]),
+            (["--scenario", "quiet"], ["--scenario: expected a file, or one of down, flaky, geo", "'quiet'"]),
+            (["--latency-ms", "-1"], ["--latency-ms: expected milliseconds from 0 to 60000", "-1"]),
+            (["--bandwidth-mbit", "0"], ["--bandwidth-mbit: expected a number above 0", "got 0.0"]),
         ],
     )
     def test_it_is_one_line_on_standard_error_and_code_2(self, capsys, arguments, words):

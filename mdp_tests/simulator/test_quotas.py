@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mdp.simulator.quotas import Credits, RequestsPerWindow, WeightPerMinute
+from mdp.simulator.simulation import Quotas
 
 
 class Clock:
@@ -73,8 +76,42 @@ class TestWeightPerMinute:
             clock.now = (clock.now // 60 + 1) * 60
         assert quota.take("a", 2).status == 200
 
+    def test_minutes_are_those_of_the_clock_and_windows_may_be_longer(self, clock):
+        clock.now = 1_735_689_600.0 + 299
+        quota = WeightPerMinute(clock, limit=3, minutes=5)
+        assert [quota.take("a", 1).status for _ in range(4)] == [200, 200, 200, 429]
+        clock.now += 1
+        assert quota.take("a", 1) == (1, 200, 0)
+
+    def test_binance_counts_the_minutes_of_utc_unless_told_otherwise(self):
+        real = Quotas.real()
+        assert real.binance.clock is real.binance_raw.clock is time.time
+        assert (real.binance_raw.limit, real.binance_raw.minutes) == (300_000, 5)
+        assert real.bybit.clock is time.monotonic
+
+    def test_it_remembers_the_highest_use_and_the_refusals(self, clock):
+        quota = WeightPerMinute(clock, limit=5)
+        for _ in range(4):
+            quota.take("a", 2)
+        clock.now += 60
+        quota.take("a", 1)
+        assert quota.describe() == {
+            "limit": 5,
+            "window_s": 60,
+            "clients": {"a": {"used": 1, "highest": 8, "asked": 5, "refused": 2}},
+        }
+        clock.now += 60
+        assert quota.describe()["clients"]["a"]["used"] == 0
+
 
 class TestRequestsPerWindow:
+    def test_it_remembers_the_highest_use_and_the_refusals(self, clock):
+        quota = RequestsPerWindow(clock, limit=2, window_s=5)
+        for _ in range(3):
+            quota.take("a")
+        clock.now += 5
+        assert quota.describe()["clients"] == {"a": {"used": 0, "highest": 2, "asked": 3, "refused": 1}}
+
     def test_any_window_holds_at_most_the_limit(self, clock):
         quota = RequestsPerWindow(clock, limit=2, window_s=5)
         assert quota.take("a") == (True, 1, 0.0)
@@ -107,6 +144,12 @@ class TestRequestsPerWindow:
 
 
 class TestCredits:
+    def test_it_remembers_the_highest_use_and_the_refusals(self, clock):
+        quota = Credits(clock, size=1_000)
+        assert [quota.take("a") for _ in range(3)] == [True, True, False]
+        clock.now += 0.0625
+        assert quota.describe()["clients"] == {"a": {"used": 375, "highest": 1_000, "asked": 3, "refused": 1}}
+
     def test_a_full_bucket_is_a_burst_of_a_hundred_then_twenty_a_second(self, clock):
         quota = Credits(clock)
         assert [quota.take("a") for _ in range(101)] == [True] * 100 + [False]
