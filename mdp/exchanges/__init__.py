@@ -1,9 +1,10 @@
 """The edge where candles come in: one folder for each exchange, and the machinery they share.
 
 A folder holds ``client`` (one request, its outcome turned into one of our errors), ``parse`` (a body into a table,
-pure), ``pager`` (which pages tile a window, pure) and ``source`` (the three put together). Shared: ``tiling`` and
-``frames`` (pure), ``verdicts`` (pure), ``pace``, ``asking``, ``ccxt_transport``, ``paging``, ``symbols``.
-Not here: judging a row (``domain.rules``), keeping it (``storage``).
+pure), ``pager`` (which pages tile a window, pure), ``quota`` (what requests cost, pure) and ``source`` (all of it put
+together). Shared: ``tiling``, ``frames``, ``verdicts``, ``circuit`` and ``quotas`` (pure), ``asking``, ``refusals``,
+``ccxt_transport``, ``paging``, ``clocks``, ``symbols``.
+Not here: judging a row (``domain.rules``), keeping it (``storage``), counting requests for all processes (``bus``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ConfigError
 from mdp.exchanges.asking import RetryWaits
-from mdp.exchanges.pace import Pace
-from mdp.ports import CandleSource, Clock
+from mdp.exchanges.means import Means
+from mdp.exchanges.quotas import quotas_of
+from mdp.ports import Budget, CandleSource, Clock, PageSpool
+
+__all__ = ["RetryWaits", "open_source", "quotas_of"]
 
 
 def open_source(
@@ -21,7 +25,8 @@ def open_source(
     settings: ExchangeSettings,
     *,
     clock: Clock,
-    pace: Pace | None = None,
+    budget: Budget,
+    spool: PageSpool | None = None,
     waits: RetryWaits | None = None,
 ) -> CandleSource:
     """Return an exchange as a source of candles; use it inside ``async with``. Nothing is asked yet.
@@ -30,7 +35,8 @@ def open_source(
         exchange: Which one.
         settings: Where it is and how hard we may ask; ``rest_url`` must be set.
         clock: Tells our own UTC time; the exchange's is asked for and their difference is taken into account.
-        pace: Gives leave to ask, in place of this process's own share of the exchange's quota.
+        budget: Gives leave to ask, of the quotas of :func:`quotas_of`; closed with the source.
+        spool: Keeps answered pages until their slice is stored; None: a fetch that is broken off starts again.
         waits: How long to wait between attempts; None for the usual.
 
     Raises:
@@ -39,22 +45,22 @@ def open_source(
     if settings.rest_url is None:
         setting = f"MDP_EXCHANGES__{exchange.name}__REST_URL"
         raise ConfigError(setting, got=None, expected="the address of the exchange or of its simulator")
-    waits = waits or RetryWaits()
+    means = Means(clock, budget, spool, waits or RetryWaits())
     # Imported when needed: CCXT takes a second, which whoever only loads definitions should not pay.
     match exchange:
         case Exchange.BINANCE:
             from mdp.exchanges.binance.source import BinanceSource
 
-            return BinanceSource(settings, clock, pace, waits)
+            return BinanceSource(settings, means)
         case Exchange.BYBIT:
             from mdp.exchanges.bybit.source import BybitSource
 
-            return BybitSource(settings, clock, pace, waits)
+            return BybitSource(settings, means)
         case Exchange.OKX:
             from mdp.exchanges.okx.source import OkxSource
 
-            return OkxSource(settings, clock, pace, waits)
+            return OkxSource(settings, means)
         case Exchange.DERIBIT:
             from mdp.exchanges.deribit.source import DeribitSource
 
-            return DeribitSource(settings, clock, pace, waits)
+            return DeribitSource(settings, means)

@@ -7,21 +7,31 @@ Not here: what is asked (``paging``), what an answer means (each exchange's ``cl
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import stamina
 import stamina.instrumentation as retries
 
-from mdp.errors import ExchangeError, RateLimited
-from mdp.exchanges.pace import Pace
+from mdp.config.sections import ExchangeSettings
+from mdp.domain.market import Exchange, Market
+from mdp.domain.quota import Usage
+from mdp.errors import CircuitOpen, ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
+from mdp.exchanges.circuit import Circuit, Permit, State
+from mdp.exchanges.refusals import Refusals
 from mdp.exchanges.verdicts import Answer, Outcome
+from mdp.ports import Budget, Leave
 
 LONGEST_WAIT_S = 60.0
 """A longer wait is left to whoever asked: it would hold a worker, and a person may want to know."""
+
+_PROBE_LOOKED_AT_S = 0.1  # how often those who wait for a probe look whether it is back
 
 T = TypeVar("T")
 
@@ -53,57 +63,165 @@ class RetryWaits:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts the requests that were answered, with whatever status."""
+    """What a fetch took.
+
+    Attributes:
+        answered: Requests that were answered, with whatever status.
+        retried: Requests that were sent again: name of the error that was the reason, to a count.
+        waited_s: Seconds that requests waited for the budget, added up.
+    """
 
     answered: int = 0
+    retried: Counter[str] = field(default_factory=Counter)
+    waited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request that may have to be sent more than once.
+
+    Attributes:
+        send: Sends it; raises ``ExchangeUnavailable`` where nothing came back.
+        costs: What it costs each time: name of a quota to an amount of it.
+        market: What it is about; None: no market.
+    """
+
+    send: Callable[[], Awaitable[Outcome]]
+    costs: Mapping[str, float]
+    market: Market | None = None
+
+    @property
+    def symbol(self) -> str | None:
+        """The symbol it is about, as budgets spell it."""
+        return None if self.market is None else self.market.symbol_key
 
 
 class Asker:
-    """Sends requests, reads their answers, and repeats what failed for a passing reason.
+    """Sends the requests of one source: each with leave of the budget, none to an exchange that is down or refuses.
 
     Args:
-        pace: Told to hold everybody when the exchange says "too often".
-        attempts: How often a request is sent before its failure is reported.
+        exchange: Whom it asks.
+        budget: Gives leave; told of every request's end, and to hold everybody when the exchange says "too often".
+        read_usage: Reads what an answer reports of a quota.
+        settings: How many requests at once, how many attempts, and when to stop asking.
         waits: How long to wait in between.
     """
 
-    def __init__(self, pace: Pace, attempts: int, waits: RetryWaits) -> None:
-        self._pace = pace
+    def __init__(
+        self,
+        exchange: Exchange,
+        budget: Budget,
+        read_usage: Callable[[Answer], Usage | None],
+        settings: ExchangeSettings,
+        waits: RetryWaits,
+    ) -> None:
+        self._exchange = exchange
+        self._budget = budget
+        self._read_usage = read_usage
+        self._turnstile = asyncio.Semaphore(settings.pages_in_flight)
+        self._circuit = Circuit(settings.failures_to_open, settings.probe_after_s)
+        self._refusals = Refusals()
         self._jitter_s = waits.jitter_s
         self._call = stamina.AsyncRetryingCaller(
-            attempts=attempts,
+            attempts=settings.attempts,
             timeout=None,
             wait_initial=waits.initial_s,
             wait_max=waits.longest_s,
             wait_jitter=waits.jitter_s,
         )
 
-    async def ask(
-        self, send: Callable[[], Awaitable[Outcome]], read: Callable[[Answer], T], tally: Tally | None = None
-    ) -> T:
+    async def ask(self, question: Question, read: Callable[[Answer], T], tally: Tally | None = None) -> T:
         """Send until an answer can be read.
 
         Args:
-            send: One request; raises ``ExchangeUnavailable`` where nothing came back.
+            question: What is sent.
             read: Turns a good answer into what is wanted; raises ``PayloadError``.
-            tally: Where answered requests are counted.
+            tally: Where it is counted.
 
         Raises:
             ExchangeError: the last attempt's failure, or the first that a retry cannot help.
         """
-        return await self._call(self._wait_before_retry, self._ask_once, send, read, tally or Tally())
+        failures: list[str] = []
+        return await self._call(self._wait_before_retry, self._attempt, question, read, tally or Tally(), failures)
 
-    async def _ask_once(self, send: Callable[[], Awaitable[Outcome]], read: Callable[[Answer], T], tally: Tally) -> T:
-        outcome = await send()
-        tally.answered += 1
-        if isinstance(outcome.error, RateLimited):
-            self._pace.cool_down(outcome.error.retry_after_s)
-        if outcome.error is not None:
-            raise outcome.error from outcome.cause
-        return read(outcome.answer)
+    async def _attempt(self, question: Question, read: Callable[[Answer], T], tally: Tally, failures: list[str]) -> T:
+        async with self._turnstile:
+            leave, permit = await self._enter(question, tally)
+            if failures:
+                tally.retried[failures[-1]] += 1
+            try:
+                outcome = await self._send(question, leave, permit)
+                tally.answered += 1
+                self._heed(outcome, question.market)
+                return read(outcome.answer)
+            except ExchangeError as error:
+                failures.append(type(error).__name__)
+                raise
+
+    async def _enter(self, question: Question, tally: Tally) -> tuple[Leave, Permit]:
+        """Wait until the request may be sent; what changes while the budget is waited for counts too."""
+        waited_s = 0.0
+        while True:
+            self._refusals.check(question.market)
+            waited_s += await self._wait_for_circuit(waited_s)
+            leave = await self._budget.acquire(question.costs, question.symbol)
+            tally.waited_s += leave.waited_s
+            try:
+                self._refusals.check(question.market)
+                permit = self._circuit.enter(time.monotonic())
+            except RequestRejected:
+                leave.answered()
+                raise
+            if permit is not None:
+                return leave, permit
+            leave.answered()
+
+    async def _wait_for_circuit(self, waited_s: float) -> float:
+        """Wait a while if the exchange is not asked now, and return how long; refuse what would take too long."""
+        retry_after_s = self._circuit.retry_after_s(time.monotonic())
+        if not retry_after_s:
+            return 0.0
+        if waited_s + retry_after_s > LONGEST_WAIT_S:
+            message = f"no usable answer {self._circuit.failures} times in a row, so it is not asked now"
+            raise CircuitOpen(self._exchange.value, message, retry_after_s=retry_after_s)
+        is_probed = self._circuit.state is State.HALF_OPEN
+        wait_s = min(retry_after_s, _PROBE_LOOKED_AT_S) if is_probed else retry_after_s
+        await asyncio.sleep(wait_s)
+        return wait_s
+
+    async def _send(self, question: Question, leave: Leave, permit: Permit) -> Outcome:
+        """Send once; whatever happens, the budget and the circuit hear of it exactly once."""
+        usage: Usage | None = None
+        try:
+            outcome = await question.send()
+            usage = self._read_usage(outcome.answer)
+        except ExchangeUnavailable:
+            self._circuit.failed(permit, time.monotonic())
+            raise
+        except BaseException:
+            self._circuit.abandoned(permit)
+            raise
+        finally:
+            leave.answered(usage)
+        if isinstance(outcome.error, ExchangeUnavailable):
+            self._circuit.failed(permit, time.monotonic())
+        else:
+            self._circuit.succeeded(permit)
+        return outcome
+
+    def _heed(self, outcome: Outcome, market: Market | None) -> None:
+        """Raise what is wrong with an answer, and let the next requests know of it."""
+        error = outcome.error
+        if error is None:
+            return
+        if isinstance(error, RateLimited):
+            self._budget.cool_down(error.retry_after_s, str(error))
+        if isinstance(error, RequestRejected):
+            self._refusals.remember(error, outcome.reach, market)
+        raise error from outcome.cause
 
     def _wait_before_retry(self, error: Exception) -> bool | float:
-        if not isinstance(error, ExchangeError) or not error.retryable:
+        if not isinstance(error, ExchangeError) or not error.retryable or isinstance(error, CircuitOpen):
             return False
         if not isinstance(error, RateLimited):
             return True

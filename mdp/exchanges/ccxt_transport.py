@@ -1,52 +1,49 @@
-"""CCXT as a transport: its addresses, its throttler and its sessions, but the answer exactly as it came.
+"""CCXT as a transport: its addresses and its error classes, but the answer exactly as it came.
 
 CCXT raises nothing for a body with status 200 that is not JSON, and what it keeps of the last answer belongs to
 whichever request was last on the instance. So a hook notes every answer where the request that caused it can find it.
+Its throttler is off: it counts for one instance, and the quota is counted for an address (``ports.Budget``).
 Not here: what an answer means on one exchange (its ``client``), parsing (its ``parse``).
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+import aiohttp
 from ccxt.base import errors as ccxt
 
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
-from mdp.exchanges.pace import Pace
-from mdp.exchanges.verdicts import Answer, Outcome
+from mdp.exchanges.verdicts import Answer, Outcome, Reach
 from mdp.ports import Clock
 
-Table = Callable[[Answer, Exception | None], ExchangeError | None]
+Judge = Callable[[Answer, Exception | None], ExchangeError | None]
 """An exchange's table: what an answer's status, headers and codes mean, and CCXT's opinion where they say nothing."""
+
+ReachOf = Callable[[Answer], Reach]
+"""How far the refusal goes that an answer holds."""
 
 # A context is copied into each task, so requests that run side by side on one instance each have their own list.
 _HEARD: ContextVar[list[Answer]] = ContextVar("_HEARD")
 
-HEADROOM = 0.95
-"""Requests that leave evenly do not arrive evenly: at the whole quota, a simulated OKX refused one in twenty."""
-
 _LONGEST_COMPLAINT = 2_000
 _UNSAID_WAIT_S = 10.0
-_POLLS_PER_REQUEST = 5
 _CLOSING_MS = 250
 
 
 class RecordingMixin:
-    """Put before a class of CCXT's: notes every answer, and asks the pace after CCXT's own throttler.
+    """Put before a class of CCXT's: notes every answer.
 
     Attributes:
         clock: Our time.
-        pace: Gives leave to ask.
-        has_own_quota: Whether CCXT's throttler spaces the requests; otherwise the pace does it alone.
     """
 
     clock: Clock
-    pace: Pace
-    has_own_quota: bool
 
     def on_rest_response(
         self, code: int, reason: str, url: str, method: str, response_headers: Mapping[str, str], *rest: Any
@@ -62,60 +59,40 @@ class RecordingMixin:
         """Leave candles to our parser; CCXT reads what is short enough to be a complaint, and raises what it means."""
         return super().parse_json(http_response) if len(http_response) <= _LONGEST_COMPLAINT else None  # type: ignore[misc]
 
-    async def throttle(self, cost: float | None = None) -> None:
-        """Wait for CCXT's throttler, then for the pace, which also knows what the exchange asked us to wait."""
-        if self.has_own_quota:
-            await super().throttle(cost)  # type: ignore[misc]
-        await self.pace.acquire()
-
-
-def throttle_config(requests_per_s: float, cost: float, share: float) -> dict[str, Any]:
-    """Return the settings of CCXT's throttler that keep a share of a quota.
-
-    Args:
-        requests_per_s: What the exchange allows of the kind of request that costs ``cost``.
-        cost: CCXT's own weight of that request.
-        share: How much of it we may use.
-    """
-    spacing_ms = 1_000 / (requests_per_s * share * HEADROOM)
-    # CCXT looks at its queue every millisecond, which takes 6 % of a core while a backfill waits for its quota; five
-    # looks a request keep the rate and take a fifth of that.
-    delay_s = max(spacing_ms / _POLLS_PER_REQUEST, 1.0) / 1_000
-    # A bucket that holds no more than passes between two looks: what is saved up would be a burst beyond the quota.
-    bucket = {"delay": delay_s, "capacity": cost / _POLLS_PER_REQUEST}
-    return {"enableRateLimit": True, "rateLimit": spacing_ms / cost, "tokenBucket": bucket}
-
 
 class CcxtTransport:
-    """One instance of a CCXT class, from which we want addresses, throttling and connections.
+    """One instance of a CCXT class, from which we want addresses, sessions and error classes.
 
     Args:
         exchange: Which one.
         ccxt_class: Its class, with :class:`RecordingMixin` in front.
-        config: For its constructor: addresses and throttler.
-        table: What an answer means.
-        settings: Address and time-out.
+        urls: Its addresses, by CCXT's names.
+        judge: What an answer means.
+        reach_of: How far a refusal goes.
+        settings: Time-out and number of connections.
         clock: Our time.
-        pace: Spaces the requests; None for CCXT's throttler.
     """
 
     def __init__(
         self,
         exchange: Exchange,
         ccxt_class: type[Any],
-        config: Mapping[str, Any],
-        table: Table,
+        urls: Mapping[str, str],
+        judge: Judge,
+        reach_of: ReachOf,
         *,
         settings: ExchangeSettings,
         clock: Clock,
-        pace: Pace | None,
     ) -> None:
         is_encrypted = str(settings.rest_url).startswith("https")
         self._exchange = exchange
-        self._table = table
+        self._judge = judge
+        self._reach_of = reach_of
         self._ccxt = ccxt_class(
             {
-                **config,
+                "urls": {"api": dict(urls)},
+                "options": {"defaultType": "spot"},
+                "enableRateLimit": False,
                 "timeout": int(settings.timeout_s * 1_000),
                 "enableLastHttpResponse": False,
                 "enableLastResponseHeaders": False,
@@ -124,10 +101,9 @@ class CcxtTransport:
                 "verify": is_encrypted,  # loading certificates takes longer than a request
             }
         )
-        self.pace = pace or Pace()
         self._ccxt.clock = clock
-        self._ccxt.pace = self.pace
-        self._ccxt.has_own_quota = pace is None
+        self._is_encrypted = is_encrypted
+        self._connections = settings.pages_in_flight
 
     async def send(self, endpoint: str, parameters: Mapping[str, str | int]) -> Outcome:
         """Send one request.
@@ -139,6 +115,8 @@ class CcxtTransport:
         Raises:
             ExchangeUnavailable: nothing came back: time-out, refused or broken connection.
         """
+        if self._ccxt.session is None:
+            self._open_session()
         heard: list[Answer] = []
         token = _HEARD.set(heard)
         cause: Exception | None = None
@@ -156,7 +134,18 @@ class CcxtTransport:
         if not heard:
             raise unanswered(self._exchange, cause) from cause
         answer = heard[-1]
-        return Outcome(answer, self._table(answer, cause), cause)
+        verdict = self._judge(answer, cause)
+        reach = self._reach_of(answer) if isinstance(verdict, RequestRejected) else Reach.REQUEST
+        return Outcome(answer, verdict, cause, reach)
+
+    def _open_session(self) -> None:
+        """Give CCXT a session that keeps no more connections than requests under way; its own would take a hundred."""
+        if self._ccxt.closed_by_user:
+            return  # CCXT refuses to ask on
+        if self._is_encrypted:
+            self._ccxt.ssl_context = ssl.create_default_context(cafile=self._ccxt.cafile)
+        connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._ccxt.ssl_context or False)
+        self._ccxt.session = aiohttp.ClientSession(connector=connector)
 
     async def close(self) -> None:
         """Close the connections."""

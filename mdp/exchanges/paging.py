@@ -18,31 +18,24 @@ import polars as pl
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
+from mdp.domain.quota import Usage
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
-from mdp.exchanges.asking import Asker, RetryWaits, Tally
+from mdp.exchanges.asking import Asker, Question, Tally
+from mdp.exchanges.clocks import ExchangeClock
 from mdp.exchanges.frames import Asked, join_pages
-from mdp.exchanges.pace import Pace
+from mdp.exchanges.means import Means
 from mdp.exchanges.symbols import to_market_id
-from mdp.exchanges.tiling import Page, confirming_pages, join_answers
+from mdp.exchanges.tiling import Page, ceil_to_slot, confirming_pages, join_answers
 from mdp.exchanges.verdicts import Answer, Outcome
-from mdp.ports import Clock, Fetched
-
-_CLOCK_KEPT = timedelta(minutes=10)
-"""How long the difference between the two clocks is trusted: ours may be set in the meantime."""
+from mdp.ports import Fetched
 
 _FUTURE_ASKED = timedelta(minutes=10)
 """How far past the exchange's time we ask: its clock may have come from a cache."""
 
 
 class Client(Protocol):
-    """One exchange's requests.
-
-    Attributes:
-        pace: Where each of them waits for its turn.
-    """
-
-    pace: Pace
+    """One exchange's requests."""
 
     async def send(self, endpoint: str, parameters: Mapping[str, str | int]) -> Outcome:
         """Send one request; raises ``ExchangeUnavailable`` where nothing came back."""
@@ -50,6 +43,18 @@ class Client(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
+        ...
+
+
+class Terms(Protocol):
+    """What an exchange's requests cost: its module ``quota``."""
+
+    def costs(self, endpoint: str) -> Mapping[str, float]:
+        """Return what a request costs: name of a quota to an amount of it."""
+        ...
+
+    def read_usage(self, answer: Answer) -> Usage | None:
+        """Read what an answer reports of a quota."""
         ...
 
 
@@ -62,18 +67,22 @@ class Run:
         timeframe: Their length.
         offset: The exchange's time, less ours.
         settle: How long after its close a candle counts as finished.
-        tally: Counts the requests that were answered.
+        tally: Counts what it takes.
     """
 
     market: Market
     timeframe: Timeframe
-    offset: timedelta
     settle: timedelta
+    offset: timedelta = timedelta()
     tally: Tally = field(default_factory=Tally)
 
     def asked(self, answer: Answer) -> Asked:
         """Say what an answer answers, and what had closed when it came."""
-        return Asked(self.market, self.timeframe, answer.received_at, answer.received_at + self.offset - self.settle)
+        return Asked(self.market, self.timeframe, answer.received_at, self.settled_before(answer.received_at))
+
+    def settled_before(self, moment: datetime) -> datetime:
+        """Return up to when candles had settled on the exchange at a moment of ours."""
+        return moment + self.offset - self.settle
 
 
 class PagedSource(ABC):
@@ -89,15 +98,18 @@ class PagedSource(ABC):
     timeframes: frozenset[Timeframe]
     time_endpoint: str
 
-    def __init__(self, client: Client, settings: ExchangeSettings, clock: Clock, waits: RetryWaits) -> None:
+    def __init__(self, client: Client, terms: Terms, settings: ExchangeSettings, means: Means) -> None:
         self._client = client
-        self._clock = clock
+        self._terms = terms
+        self._clock = means.clock
+        self._budget = means.budget
+        self._spool = means.spool
         self._settle = timedelta(seconds=settings.settle_s)
         self._pages_in_flight = settings.pages_in_flight
-        self._asker = Asker(client.pace, settings.attempts, waits)
-        self._offset = timedelta()
-        self._offset_at: datetime | None = None
-        self._offset_lock = asyncio.Lock()
+        self._asker = Asker(self.exchange, means.budget, terms.read_usage, settings, means.waits)
+        time_question = self.question(self.time_endpoint, {}, None)
+        self._exchange_clock = ExchangeClock(self._asker, means.clock, time_question, self.parse_time)
+        self._answering: set[tuple[Market, Timeframe]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,7 +117,10 @@ class PagedSource(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        try:
+            await self._client.close()
+        finally:
+            await self._budget.close()
 
     async def fetch(self, market: Market, timeframe: Timeframe, window: Interval) -> Fetched:
         """Ask for every candle that opens inside ``window``; see ``ports.CandleSource.fetch``.
@@ -117,11 +132,13 @@ class PagedSource(ABC):
             ExchangeError: the whole window could not be asked; nothing partial is returned.
         """
         self._require_offered(market, timeframe)
-        run = Run(market, timeframe, await self._clock_offset(), self._settle)
+        run = Run(market, timeframe, self._settle)
+        run.offset = await self._exchange_clock.offset(run.tally)
         now = self._clock() + run.offset
         reachable = Interval(window.start, max(window.start, min(window.end, now + _FUTURE_ASKED)))
         frames = await self._read_all(self.pages(reachable, timeframe, now), run)
-        return Fetched(join_pages(frames), run.tally.answered)
+        tally = run.tally
+        return Fetched(join_pages(frames), tally.answered, dict(tally.retried), tally.waited_s)
 
     @abstractmethod
     def pages(self, window: Interval, timeframe: Timeframe, now: datetime) -> list[Page]:
@@ -139,60 +156,60 @@ class PagedSource(ABC):
     def parse_time(self, body: str) -> datetime:
         """Read the exchange's clock."""
 
+    def question(self, endpoint: str, parameters: Mapping[str, str | int], market: Market | None) -> Question:
+        """Return a request with what it costs."""
+        return Question(lambda: self._client.send(endpoint, parameters), self._terms.costs(endpoint), market)
+
     async def read_page(self, page: Page, run: Run) -> pl.DataFrame:
         """Ask for one page. An exchange that answers it in several parts overrides this."""
-        parameters = self.parameters(run.market, run.timeframe, page)
-        return await self._asker.ask(
-            lambda: self._client.send(page.endpoint, parameters),
-            lambda answer: self.parse(answer.body, run.asked(answer)),
-            run.tally,
-        )
+        question = self.question(page.endpoint, self.parameters(run.market, run.timeframe, page), run.market)
+        return await self._asker.ask(question, lambda answer: self.parse(answer.body, run.asked(answer)), run.tally)
 
     async def _read_confirmed(self, page: Page, run: Run) -> pl.DataFrame:
         first = await self.read_page(page, run)
-        settled_before = self._clock() + run.offset - run.settle
+        self._answering.add((run.market, run.timeframe))
+        settled_before = run.settled_before(self._clock())
         doubtful = confirming_pages(page, first["open_time"], run.timeframe, settled_before)
         if not doubtful:
             return first
         return join_answers(first, [await self.read_page(part, run) for part in doubtful])
 
+    async def _read_spooled(self, page: Page, run: Run) -> pl.DataFrame:
+        """Take a page from the spool, or ask for it and keep it there if it cannot change any more."""
+        if self._spool is None:
+            return await self._read_confirmed(page, run)
+        kept = self._spool.load(run.market, run.timeframe, page.window)
+        if kept is not None:
+            return kept
+        settled_before = run.settled_before(self._clock())
+        rows = await self._read_confirmed(page, run)
+        if ceil_to_slot(page.window.end, run.timeframe) <= settled_before and rows["closed"].all():
+            self._spool.keep(run.market, run.timeframe, page.window, rows)
+        return rows
+
     async def _read_all(self, pages: Sequence[Page], run: Run) -> list[pl.DataFrame]:
-        turnstile = asyncio.Semaphore(self._pages_in_flight)
+        """Read the pages, one alone until the market has answered: a refusal then comes once."""
+        left = iter(enumerate(pages))
+        frames: dict[int, pl.DataFrame] = {}
 
-        async def read(page: Page) -> pl.DataFrame:
-            async with turnstile:
-                return await self._read_confirmed(page, run)
+        async def read_some(*, until_answered: bool) -> None:
+            while not (until_answered and (run.market, run.timeframe) in self._answering):
+                index, page = next(left, (None, None))
+                if index is None or page is None:
+                    return
+                frames[index] = await self._read_spooled(page, run)
 
+        await read_some(until_answered=True)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(read(page)) for page in pages]
+                # No more tasks than pages in flight, however long the window is.
+                for _ in range(min(self._pages_in_flight, len(pages) - len(frames))):
+                    group.create_task(read_some(until_answered=False))
         except BaseExceptionGroup as failures:
             # The first failure cancelled the other pages. Callers handle one error, with the cause it came with.
             first = failures.exceptions[0]
             raise first from first.__cause__
-        return [task.result() for task in tasks]
-
-    async def _clock_offset(self) -> timedelta:
-        async with self._offset_lock:
-            now = self._clock()
-            if self._offset_at is None or abs(now - self._offset_at) > _CLOCK_KEPT:
-                self._offset = await self._measure_offset()
-                self._offset_at = now
-            return self._offset
-
-    async def _measure_offset(self) -> timedelta:
-        sent_at = self._clock()
-
-        async def send() -> Outcome:
-            nonlocal sent_at
-            sent_at = self._clock()
-            return await self._client.send(self.time_endpoint, {})
-
-        def read(answer: Answer) -> timedelta:
-            # The exchange read its clock somewhere between our two readings: in the middle, as far as we can tell.
-            return self.parse_time(answer.body) - (sent_at + (answer.received_at - sent_at) / 2)
-
-        return await self._asker.ask(send, read)
+        return [frames[index] for index in range(len(pages))]
 
     def _require_offered(self, market: Market, timeframe: Timeframe) -> None:
         if market.exchange is not self.exchange:

@@ -86,7 +86,7 @@ def missing_stretch(
         return None
     # Whole microseconds: a float of seconds would lose some.
     origin = (first - EPOCH) // _MICROSECOND
-    seen = (open_times.to_physical().to_numpy() - origin) // timeframe.microseconds
+    seen = (open_times.to_numpy().view(np.int64) - origin) // timeframe.microseconds
     is_filled = np.zeros(slots, dtype=bool)
     is_filled[seen[(seen >= 0) & (seen < slots)]] = True
     empty = np.flatnonzero(~is_filled)

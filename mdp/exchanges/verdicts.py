@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from http import HTTPStatus
 
 from mdp.domain.market import Exchange
@@ -18,6 +19,17 @@ LONG_WAIT_S = 300.0
 """After a firewall's 403: it does not say how long, and asking on makes it longer."""
 
 _TRANSIENT_4XX = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
+
+
+class Reach(StrEnum):
+    """How far a refusal goes: what else would be refused in the same way."""
+
+    REQUEST = "request"
+    """Nothing else, as far as we know."""
+    MARKET = "market"
+    """Whatever is asked about the same market: the exchange does not know it."""
+    EXCHANGE = "exchange"
+    """Whatever is asked: the exchange does not serve this address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +57,13 @@ class Outcome:
         answer: The answer.
         error: What is wrong with it by its status, headers and codes; None where its body may be read.
         cause: The library's own exception, if it raised one.
+        reach: How far it goes if it is a refusal.
     """
 
     answer: Answer
     error: ExchangeError | None = None
     cause: Exception | None = None
+    reach: Reach = Reach.REQUEST
 
 
 def judge_status(exchange: Exchange, answer: Answer, *, limited_wait_s: float) -> ExchangeError | None:
@@ -104,6 +118,17 @@ def wait_s(answer: Answer, otherwise_s: float) -> float:
     except ValueError:
         return _seconds_until(said, answer.received_at, otherwise_s)
     return seconds if 0 <= seconds < float("inf") else otherwise_s
+
+
+def read_count(answer: Answer, header: str) -> int | None:
+    """Return a header that holds a whole number; None where it is missing or holds something else.
+
+    Args:
+        answer: Whose.
+        header: Its name in lower case.
+    """
+    said = answer.headers.get(header, "").strip()
+    return int(said) if said.isascii() and said.isdigit() else None
 
 
 def _seconds_until(date: str, now: datetime, otherwise_s: float) -> float:

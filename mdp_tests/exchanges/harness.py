@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,15 +13,65 @@ import polars as pl
 
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval
+from mdp.domain.quota import Usage
+from mdp.errors import RateLimited
 from mdp.exchanges import open_source
 from mdp.exchanges.asking import RetryWaits
-from mdp.exchanges.pace import Pace
-from mdp.ports import CandleSource, Fetched
+from mdp.ports import CandleSource, Fetched, PageSpool
 from mdp_tests.exchanges.wires import NOW, Script, Scripted, Wire, row_at
 from mdp_tests.support.scripted_exchange import Request, ScriptedExchange
 
 QUICK = RetryWaits(initial_s=0.001, longest_s=0.002, jitter_s=0.001)
 """Waits of a test."""
+
+
+@dataclass(slots=True)
+class Given:
+    """Leave that was given, and what was said of the request."""
+
+    costs: Mapping[str, float]
+    symbol: str | None
+    waited_s: float
+    ends: list[Usage | None] = field(default_factory=list)
+
+    def answered(self, usage: Usage | None = None) -> None:
+        self.ends.append(usage)
+
+
+@dataclass(slots=True)
+class EasyBudget:
+    """A budget without a quota: gives leave to everybody, after the cool-down, and remembers whom.
+
+    Attributes:
+        given: All leaves, in order.
+        cooled: What it was told to hold everybody for.
+        closed: How often it was closed.
+        wait_s: How long it says that each was waited for.
+        longest_s: A longer cool-down is refused.
+    """
+
+    given: list[Given] = field(default_factory=list)
+    cooled: list[tuple[float, str]] = field(default_factory=list)
+    closed: int = 0
+    wait_s: float = 0.0
+    longest_s: float = 60.0
+    _held_until: float = 0.0
+
+    async def acquire(self, costs: Mapping[str, float], symbol: str | None = None) -> Given:
+        while (left := self._held_until - time.monotonic()) > 0:
+            if left > self.longest_s:
+                raise RateLimited("the exchange", "cooling down", retry_after_s=left)
+            await asyncio.sleep(left)
+        leave = Given(costs, symbol, self.wait_s)
+        self.given.append(leave)
+        return leave
+
+    def cool_down(self, seconds: float, reason: str) -> None:
+        self.cooled.append((seconds, reason))
+        self._held_until = max(self._held_until, time.monotonic() + seconds)
+
+    async def close(self) -> None:
+        self.closed += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +107,8 @@ def fetch(
     script: Script | None = None,
     *,
     clock: Callable[[], datetime] = lambda: NOW,
+    budget: EasyBudget | None = None,
+    spool: PageSpool | None = None,
     **changes: Any,
 ) -> Seen:
     """Fetch a window of a wire's market, with the exchange's first answers as scripted."""
@@ -63,7 +116,7 @@ def fetch(
     async def work(source: CandleSource) -> Fetched:
         return await source.fetch(wire.market, wire.timeframe, window)
 
-    return with_source(wire, work, script, clock=clock, **changes)
+    return with_source(wire, work, script, clock=clock, budget=budget, spool=spool, **changes)
 
 
 def with_source(
@@ -72,6 +125,8 @@ def with_source(
     script: Script | None = None,
     *,
     clock: Callable[[], datetime] = lambda: NOW,
+    budget: EasyBudget | None = None,
+    spool: PageSpool | None = None,
     **changes: Any,
 ) -> Seen:
     scripted = Scripted(wire, list(script or []))
@@ -79,7 +134,9 @@ def with_source(
     async def main() -> Seen:
         async with ScriptedExchange(scripted) as server:
             settings = settings_for(server.url, wire, **changes)
-            async with open_source(wire.exchange, settings, clock=clock, pace=Pace(), waits=QUICK) as source:
+            given = budget or EasyBudget()
+            source_ = open_source(wire.exchange, settings, clock=clock, budget=given, spool=spool, waits=QUICK)
+            async with source_ as source:
                 result = await work(source)
             return Seen(result, scripted.asked, server.most_at_once)
 

@@ -15,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 import ccxt.async_support as ccxt
 import pytest
 
+from mdp.bus import local_budget
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Market
 from mdp.domain.timeframe import Timeframe
-from mdp.exchanges import open_source
+from mdp.exchanges import open_source, quotas_of
 from mdp.ports import Fetched
 
 pytestmark = pytest.mark.slow
@@ -52,10 +53,11 @@ def simulator() -> Iterator[str]:
 
 
 def _ours(address: str, market: Market, timeframe: Timeframe, windows: list[Interval]) -> list[Fetched]:
-    settings = ExchangeSettings(rest_url=f"{address}/{market.exchange.value}", rate_share=SHARE)
+    settings = ExchangeSettings(rest_url=f"{address}/{market.exchange.value}")
 
     async def work():
-        async with open_source(market.exchange, settings, clock=lambda: datetime.now(UTC)) as source:
+        budget = local_budget(market.exchange, quotas_of(market.exchange), rate_share=SHARE)
+        async with open_source(market.exchange, settings, clock=lambda: datetime.now(UTC), budget=budget) as source:
             return [await source.fetch(market, timeframe, window) for window in windows]
 
     return asyncio.run(work())

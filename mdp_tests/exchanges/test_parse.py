@@ -140,6 +140,13 @@ def test_bybits_market_may_be_left_unsaid():
     assert _parse(BybitWire(), body).height == 1
 
 
+@pytest.mark.parametrize("body", ['{"whatever": 1}', " {}", '{"serverTime":1}'])
+def test_binance_with_an_object_in_place_of_the_candles_may_be_asked_again(body):
+    with pytest.raises(PayloadError, match="binance: expected an array of candles, got an object") as caught:
+        binance.parse_klines(body, _asked(BinanceWire()))
+    assert caught.value.is_transient
+
+
 NOT_TABLES = ["", " ", "<html>", "[", "[[", '{"data":[', "nul", "\x00", "[[1,2", "{'a':1}", "NaN"]
 
 

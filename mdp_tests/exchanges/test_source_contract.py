@@ -15,6 +15,7 @@ from mdp.errors import ConfigError, InputError
 from mdp.exchanges import open_source
 from mdp.exchanges.frames import ANSWER_SCHEMA
 from mdp_tests.exchanges.harness import (
+    EasyBudget,
     expected_ms,
     expected_prices,
     fetch,
@@ -233,7 +234,7 @@ def test_deribit_refuses_a_timeframe_that_it_does_not_offer():
 @pytest.mark.parametrize("exchange", list(Exchange))
 def test_a_source_without_an_address_is_a_setting_that_a_person_must_fill(exchange):
     with pytest.raises(ConfigError, match=f"MDP_EXCHANGES__{exchange.name}__REST_URL"):
-        open_source(exchange, ExchangeSettings(), clock=lambda: NOW)
+        open_source(exchange, ExchangeSettings(), clock=lambda: NOW, budget=EasyBudget())
 
 
 def test_deribit_follows_the_continuation_of_a_page_and_counts_the_seam_once():

@@ -13,23 +13,16 @@ from ccxt.async_support.binance import binance
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, PayloadError, RateLimited
-from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, throttle_config
-from mdp.exchanges.pace import Pace
-from mdp.exchanges.verdicts import Answer, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin
+from mdp.exchanges.verdicts import Answer, Reach, judge_status, quote, region_refused, wait_s
 from mdp.ports import Clock
 
 TIME = "publicGetTime"
 
-REQUESTS_PER_S = 50.0
-"""6000 weight a minute and address, klines weigh 2. Source: rest-api.md "Limits", "Kline/Candlestick data", 2026-07."""
-
-KLINES_COST = 0.4
-"""CCXT's own weight of a klines request."""
-
 _LIMITED_WAIT_S = 60.0  # the quota is counted by the minute
 _BANNED_WAIT_S = 120.0  # the shortest ban
 _BANNED, _RESTRICTED = 418, 451
-_TOO_MANY = "-1003"
+_TOO_MANY, _BAD_SYMBOL = "-1003", "-1121"
 # Unknown, disconnected, busy, bad answer of the bus, time-out, overloaded, shutting down. Source: errors.md, 2026-07.
 _TRANSIENT = frozenset({"-1000", "-1001", "-1004", "-1006", "-1007", "-1008", "-1016"})
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
@@ -44,14 +37,10 @@ class RecordedBinance(RecordingMixin, binance):
     """CCXT's Binance, whose answers are noted."""
 
 
-def open_client(settings: ExchangeSettings, clock: Clock, pace: Pace | None) -> CcxtTransport:
+def open_client(settings: ExchangeSettings, clock: Clock) -> CcxtTransport:
     """Return Binance, reached at ``settings.rest_url``."""
-    config = {
-        **throttle_config(REQUESTS_PER_S, KLINES_COST, settings.rate_share),
-        "urls": {"api": {"public": f"{settings.rest_url}/api/v3"}},
-        "options": {"defaultType": "spot"},
-    }
-    return CcxtTransport(Exchange.BINANCE, RecordedBinance, config, judge, settings=settings, clock=clock, pace=pace)
+    urls = {"public": f"{settings.rest_url}/api/v3"}
+    return CcxtTransport(Exchange.BINANCE, RecordedBinance, urls, judge, reach_of, settings=settings, clock=clock)
 
 
 def judge(answer: Answer, _cause: Exception | None = None) -> ExchangeError | None:
@@ -78,6 +67,14 @@ def judge(answer: Answer, _cause: Exception | None = None) -> ExchangeError | No
         what = "expected an array of candles, got an object"
         return PayloadError(name, f"{what} ({said})", body=answer.body, is_transient=True)
     return judge_status(Exchange.BINANCE, answer, limited_wait_s=_LIMITED_WAIT_S)
+
+
+def reach_of(answer: Answer) -> Reach:
+    """Say how far a refusal goes."""
+    if answer.status == _RESTRICTED:
+        return Reach.EXCHANGE
+    complaint = _read_complaint(answer.body)
+    return Reach.MARKET if complaint is not None and str(complaint.code) == _BAD_SYMBOL else Reach.REQUEST
 
 
 def _read_complaint(body: str) -> _Complaint | None:

@@ -11,29 +11,25 @@ from ccxt.async_support.bybit import bybit
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
-from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception, throttle_config
-from mdp.exchanges.pace import Pace
-from mdp.exchanges.verdicts import Answer, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception
+from mdp.exchanges.verdicts import Answer, Reach, judge_status, quote, region_refused, wait_s
 from mdp.ports import Clock
 
 TIME = "publicGetV5MarketTime"
-
-REQUESTS_PER_S = 120.0
-"""600 requests in 5 seconds and address. Source: docs/v5/rate-limit, 2026-07."""
-
-KLINE_COST = 5.0
-"""CCXT's own weight of a kline request."""
 
 ADDRESS_WAIT_S = 600.0
 """After "access too frequent" an address stays shut for at least ten minutes. Source: docs/v5/rate-limit, 2026-07."""
 
 _LIMITED_WAIT_S = 10.0
 _RESET_WAIT_S = 5.0  # the window over which requests are counted
-_FORBIDDEN = 403
+_FORBIDDEN, _RESTRICTED = 403, 451
 _TOO_FREQUENT = "access too frequent"
 _RESET_HEADER = "x-bapi-limit-reset-timestamp"
 _TOO_MANY_VISITS, _ADDRESS_LIMIT = 10006, 10018
 _REGION = frozenset({10009, 10024})
+_PARAMETERS, _BAD_SYMBOL = 10001, 10029  # of the first, the text says which
+# What a good answer begins with: no need to read all of it for a code that is there already.
+_FINE = '{"retCode":0,'
 # Server time-out, internal error, system-level protection. Source: docs/v5/error, 2026-07.
 _TRANSIENT = frozenset({10000, 10016, 10429})
 # Parameters, path, permissions, symbol not allowed.
@@ -50,14 +46,10 @@ class RecordedBybit(RecordingMixin, bybit):
     """CCXT's Bybit, whose answers are noted."""
 
 
-def open_client(settings: ExchangeSettings, clock: Clock, pace: Pace | None) -> CcxtTransport:
+def open_client(settings: ExchangeSettings, clock: Clock) -> CcxtTransport:
     """Return Bybit, reached at ``settings.rest_url``."""
-    config = {
-        **throttle_config(REQUESTS_PER_S, KLINE_COST, settings.rate_share),
-        "urls": {"api": {"public": str(settings.rest_url)}},
-        "options": {"defaultType": "spot"},
-    }
-    return CcxtTransport(Exchange.BYBIT, RecordedBybit, config, judge, settings=settings, clock=clock, pace=pace)
+    urls = {"public": str(settings.rest_url)}
+    return CcxtTransport(Exchange.BYBIT, RecordedBybit, urls, judge, reach_of, settings=settings, clock=clock)
 
 
 def judge(answer: Answer, cause: Exception | None = None) -> ExchangeError | None:
@@ -74,10 +66,21 @@ def judge(answer: Answer, cause: Exception | None = None) -> ExchangeError | Non
             wait = max(ADDRESS_WAIT_S, wait_s(answer, ADDRESS_WAIT_S))
             return RateLimited(name, f"this address asked too often ({quote(answer)})", retry_after_s=wait)
         return region_refused(Exchange.BYBIT, quote(answer))
-    envelope = _read_envelope(answer.body)
+    envelope = None if answer.body.startswith(_FINE) else _read_envelope(answer.body)
     if envelope is not None and envelope.retCode != 0:
         return _judge_code(envelope, answer, cause)
     return judge_status(Exchange.BYBIT, answer, limited_wait_s=_LIMITED_WAIT_S)
+
+
+def reach_of(answer: Answer) -> Reach:
+    """Say how far a refusal goes."""
+    envelope = _read_envelope(answer.body)
+    if answer.status in (_FORBIDDEN, _RESTRICTED) or (envelope is not None and envelope.retCode in _REGION):
+        return Reach.EXCHANGE
+    if envelope is None:
+        return Reach.REQUEST
+    is_about_symbol = envelope.retCode == _PARAMETERS and "symbol" in envelope.retMsg.lower()
+    return Reach.MARKET if is_about_symbol or envelope.retCode == _BAD_SYMBOL else Reach.REQUEST
 
 
 def _judge_code(envelope: _Envelope, answer: Answer, cause: Exception | None) -> ExchangeError:

@@ -14,18 +14,15 @@ import msgspec
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
-from mdp.exchanges.pace import Pace
-from mdp.exchanges.verdicts import Answer, Outcome, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.verdicts import Answer, Outcome, Reach, judge_status, quote, region_refused, wait_s
 from mdp.ports import Clock
 
 TIME = "/api/v2/public/get_time"
 
-REQUESTS_PER_S = 20.0
-"""500 credits a request, 10 000 a second. Source: docs.deribit.com/articles/rate-limits, 2026-07."""
-
 _LIMITED_WAIT_S = 5.0  # in which an empty bucket is full again: 50 000 credits
 _TOO_MANY = frozenset({10028, 10047})
-_COUNTRY_BANNED = 12005
+_COUNTRY_BANNED, _RESTRICTED = 12005, 451
+_PARAMETERS = -32602
 # Retry, settlement in progress, maintenance, internal error. Source: docs.deribit.com "RPC error codes", 2026-07.
 _TRANSIENT = frozenset({10040, 10041, 11051, 11094, -32603})
 
@@ -43,13 +40,15 @@ class _Envelope(msgspec.Struct):
 class DeribitClient:
     """A keep-alive connection to Deribit, reached at ``settings.rest_url``; proxies of the environment are ignored."""
 
-    def __init__(self, settings: ExchangeSettings, clock: Clock, pace: Pace | None) -> None:
+    def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
         is_encrypted = str(settings.rest_url).startswith("https")  # loading certificates takes longer than a request
-        self._http = httpx.AsyncClient(timeout=settings.timeout_s, trust_env=False, verify=is_encrypted)
+        connections = httpx.Limits(max_connections=settings.pages_in_flight)
+        self._http = httpx.AsyncClient(
+            timeout=settings.timeout_s, trust_env=False, verify=is_encrypted, limits=connections
+        )
         self._address = str(settings.rest_url)
         self._timeout_s = settings.timeout_s
         self._clock = clock
-        self.pace = pace or Pace(REQUESTS_PER_S * settings.rate_share)
 
     async def send(self, endpoint: str, parameters: Mapping[str, str | int]) -> Outcome:
         """Send one request.
@@ -57,7 +56,6 @@ class DeribitClient:
         Raises:
             ExchangeUnavailable: nothing came back: time-out, refused or broken connection.
         """
-        await self.pace.acquire()
         try:
             # httpx counts its time-out anew for every piece of a body; this one is for the whole.
             async with asyncio.timeout(self._timeout_s):
@@ -70,7 +68,9 @@ class DeribitClient:
             raise ExchangeUnavailable(Exchange.DERIBIT.value, what) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
         answer = Answer(response.status_code, headers, response.text, self._clock())
-        return Outcome(answer, judge(answer))
+        verdict = judge(answer)
+        reach = reach_of(answer) if isinstance(verdict, RequestRejected) else Reach.REQUEST
+        return Outcome(answer, verdict, reach=reach)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -97,6 +97,17 @@ def judge(answer: Answer) -> ExchangeError | None:
     if answer.status == 200:
         return RequestRejected(name, f"the request was refused ({said})")
     return judge_status(Exchange.DERIBIT, answer, limited_wait_s=_LIMITED_WAIT_S)
+
+
+def reach_of(answer: Answer) -> Reach:
+    """Say how far a refusal goes."""
+    envelope = _read_envelope(answer.body)
+    if answer.status == _RESTRICTED or (envelope is not None and envelope.error.code == _COUNTRY_BANNED):
+        return Reach.EXCHANGE
+    if envelope is None or envelope.error.code != _PARAMETERS:
+        return Reach.REQUEST
+    # The only parameter that names the market; a wrong time or resolution says nothing about it.
+    return Reach.MARKET if b'"currency"' in bytes(envelope.error.data) else Reach.REQUEST
 
 
 def _read_envelope(body: str) -> _Envelope | None:

@@ -6,32 +6,55 @@ Not here: whether a row is a good candle (``domain.rules``), minutes from hours 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 import polars as pl
 
 from mdp.domain.market import Exchange
-from mdp.exchanges.frames import Asked, Columns, Milliseconds, decode, from_milliseconds, to_frame
+from mdp.exchanges.frames import (
+    Asked,
+    Columns,
+    Milliseconds,
+    Row,
+    as_tuple,
+    decode,
+    floats_of,
+    from_milliseconds,
+    integers_of,
+    to_frame,
+)
 
-FIELDS = ("open_time", "open", "high", "low", "close")
+R = TypeVar("R")
+
+
+class _Row(Row):
+    open_time: Milliseconds
+    open: float
+    high: float
+    low: float
+    close: float
+
+
+FIELDS = _Row.__struct_fields__
 """Source: docs.deribit.com public/get_volatility_index_data, 2026-07. Percent."""
 
 
-class _Result(msgspec.Struct):
-    data: list[tuple[Milliseconds, float, float, float, float]]
+class _Result(msgspec.Struct, Generic[R]):
+    data: list[R]
     continuation: Milliseconds | None = None
 
 
-class _Answer(msgspec.Struct):
-    result: _Result
+class _Answer(msgspec.Struct, Generic[R]):
+    result: _Result[R]
 
 
 class _Time(msgspec.Struct):
     result: Milliseconds
 
 
-_ANSWER = msgspec.json.Decoder(_Answer)
+_ANSWER = msgspec.json.Decoder(_Answer[_Row])
+_EXPLAINED = msgspec.json.Decoder(_Answer[as_tuple(_Row)])  # type: ignore[misc]
 _TIME = msgspec.json.Decoder(_Time)
 
 
@@ -58,13 +81,11 @@ def parse_volatility_index(body: str | bytes, asked: Asked) -> Part:
     Shape:
         ``rows``: ``frames.ANSWER_SCHEMA``; ``volume``, ``quote_volume`` and ``trades`` null.
     """
-    result = decode(body, _ANSWER, Exchange.DERIBIT, FIELDS).result
-    if not result.data:
-        return Part(to_frame(Columns([], {}), asked), result.continuation)
-    times, *prices = zip(*result.data, strict=True)
-    return Part(to_frame(Columns(times, dict(zip(FIELDS[1:], prices, strict=True))), asked), result.continuation)
+    result = decode(body, _ANSWER, Exchange.DERIBIT, FIELDS, _EXPLAINED).result
+    numbers = {name: floats_of(result.data, name) for name in FIELDS[1:]}
+    return Part(to_frame(Columns(integers_of(result.data, "open_time"), numbers), asked), result.continuation)
 
 
 def parse_time(body: str | bytes) -> datetime:
     """Read the answer of ``public/get_time``."""
-    return from_milliseconds(decode(body, _TIME, Exchange.DERIBIT, ()).result)
+    return from_milliseconds(decode(body, _TIME, Exchange.DERIBIT).result)

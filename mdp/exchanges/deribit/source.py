@@ -13,14 +13,12 @@ from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
-from mdp.exchanges.asking import RetryWaits
-from mdp.exchanges.deribit import client, pager
+from mdp.exchanges.deribit import client, pager, quota
 from mdp.exchanges.deribit.parse import Part, parse_time, parse_volatility_index
 from mdp.exchanges.frames import Asked
-from mdp.exchanges.pace import Pace
+from mdp.exchanges.means import Means
 from mdp.exchanges.paging import PagedSource, Run
 from mdp.exchanges.tiling import Page, join_answers
-from mdp.ports import Clock
 
 
 class DeribitSource(PagedSource):
@@ -30,8 +28,8 @@ class DeribitSource(PagedSource):
     timeframes = frozenset(pager.TIMEFRAMES)
     time_endpoint = client.TIME
 
-    def __init__(self, settings: ExchangeSettings, clock: Clock, pace: Pace | None, waits: RetryWaits) -> None:
-        super().__init__(client.DeribitClient(settings, clock, pace), settings, clock, waits)
+    def __init__(self, settings: ExchangeSettings, means: Means) -> None:
+        super().__init__(client.DeribitClient(settings, means.clock), quota, settings, means)
 
     def pages(self, window: Interval, timeframe: Timeframe, now: datetime) -> list[Page]:  # noqa: ARG002 one endpoint
         """Tile the window with requests."""
@@ -65,7 +63,7 @@ class DeribitSource(PagedSource):
 
     async def _read_part(self, page: Page, parameters: dict[str, str | int], run: Run) -> Part:
         return await self._asker.ask(
-            lambda: self._client.send(page.endpoint, parameters),
+            self.question(page.endpoint, parameters, run.market),
             lambda answer: parse_volatility_index(answer.body, run.asked(answer)),
             run.tally,
         )

@@ -11,27 +11,20 @@ from ccxt.async_support.okx import okx
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
-from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception, throttle_config
-from mdp.exchanges.pace import Pace
-from mdp.exchanges.verdicts import Answer, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception
+from mdp.exchanges.verdicts import Answer, Reach, judge_status, quote, region_refused, wait_s
 from mdp.ports import Clock
 
 TIME = "publicGetPublicTime"
-
-HISTORY_REQUESTS_PER_S = 10.0
-"""20 requests in 2 seconds and address; ``candles`` allows twice as many, at half CCXT's weight.
-
-Source: OKX API guide "Get candlesticks history", "Get candlesticks", 2026-07.
-"""
-
-HISTORY_COST = 1.0
-"""CCXT's own weight of a history-candles request."""
 
 LEAST_WAIT_S = 2.0
 """The window over which requests are counted."""
 
 _LIMITED_WAIT_S = 10.0
-_TOO_FREQUENT = "50011"
+_TOO_FREQUENT, _BAD_SYMBOL = "50011", "51001"
+_RESTRICTED = 451
+# What a good answer begins with: no need to read all of it for a code that is there already.
+_FINE = '{"code":"0",'
 _REGION = frozenset({"50051", "50121"})
 # Maintenance, time-out, offline, busy, system error, not for now. Source: OKX API guide "Error codes", 2026-07.
 _TRANSIENT = frozenset({"50001", "50004", "50005", "50013", "50026", "50040"})
@@ -46,14 +39,10 @@ class RecordedOkx(RecordingMixin, okx):
     """CCXT's OKX, whose answers are noted."""
 
 
-def open_client(settings: ExchangeSettings, clock: Clock, pace: Pace | None) -> CcxtTransport:
+def open_client(settings: ExchangeSettings, clock: Clock) -> CcxtTransport:
     """Return OKX, reached at ``settings.rest_url``."""
-    config = {
-        **throttle_config(HISTORY_REQUESTS_PER_S, HISTORY_COST, settings.rate_share),
-        "urls": {"api": {"rest": str(settings.rest_url)}},
-        "options": {"defaultType": "spot"},
-    }
-    return CcxtTransport(Exchange.OKX, RecordedOkx, config, judge, settings=settings, clock=clock, pace=pace)
+    urls = {"rest": str(settings.rest_url)}
+    return CcxtTransport(Exchange.OKX, RecordedOkx, urls, judge, reach_of, settings=settings, clock=clock)
 
 
 def judge(answer: Answer, cause: Exception | None = None) -> ExchangeError | None:
@@ -61,7 +50,7 @@ def judge(answer: Answer, cause: Exception | None = None) -> ExchangeError | Non
 
     Source: OKX API guide "Error codes", "Rate limits", 2026-07.
     """
-    envelope = _read_envelope(answer.body)
+    envelope = None if answer.body.startswith(_FINE) else _read_envelope(answer.body)
     if envelope is None or str(envelope.code) == "0":
         return judge_status(Exchange.OKX, answer, limited_wait_s=_LIMITED_WAIT_S)
     name, code, said = Exchange.OKX.value, str(envelope.code), quote(answer, envelope.code, envelope.msg)
@@ -77,6 +66,15 @@ def judge(answer: Answer, cause: Exception | None = None) -> ExchangeError | Non
     # A code we do not know: the status if it says something, else CCXT's class.
     error = judge_status(Exchange.OKX, answer, limited_wait_s=_LIMITED_WAIT_S)
     return error or judge_exception(Exchange.OKX, cause, said)
+
+
+def reach_of(answer: Answer) -> Reach:
+    """Say how far a refusal goes."""
+    envelope = _read_envelope(answer.body)
+    code = "" if envelope is None else str(envelope.code)
+    if answer.status == _RESTRICTED or code in _REGION:
+        return Reach.EXCHANGE
+    return Reach.MARKET if code == _BAD_SYMBOL else Reach.REQUEST
 
 
 def _read_envelope(body: str) -> _Envelope | None:

@@ -6,20 +6,49 @@ Not here: whether a row is a good candle (``domain.rules``).
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from mdp.domain.market import Exchange
-from mdp.exchanges.frames import Asked, Columns, Milliseconds, decode, from_milliseconds, to_frame
+from mdp.exchanges.frames import (
+    Asked,
+    Columns,
+    Milliseconds,
+    Row,
+    as_tuple,
+    decode,
+    floats_of,
+    from_milliseconds,
+    integers_of,
+    to_frame,
+)
 
-FIELDS = ("open_time", "open", "high", "low", "close", "volume", "volCcy", "quote_volume", "confirm")
+R = TypeVar("R")
+
+
+class _Row(Row):
+    open_time: Milliseconds
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    volCcy: float  # noqa: N815 OKX's word
+    quote_volume: float
+    confirm: Literal["0", "1"]
+
+
+FIELDS = _Row.__struct_fields__
 """Source: OKX API guide "Get candlesticks", 2026-07. On spot, ``volCcy`` is the quote volume too."""
 
+_NUMBERS = ("open", "high", "low", "close", "volume", "quote_volume")
 
-class _Candles(msgspec.Struct):
-    data: list[tuple[Milliseconds, float, float, float, float, float, float, float, Literal["0", "1"]]]
+
+class _Candles(msgspec.Struct, Generic[R]):
+    data: list[R]
 
 
 class _Moment(msgspec.Struct):
@@ -31,7 +60,8 @@ class _Time(msgspec.Struct):
 
 
 # Everything in a row is text; `strict=False` reads numbers as the nearest double, exactly as `float()` does.
-_CANDLES = msgspec.json.Decoder(_Candles, strict=False)
+_CANDLES = msgspec.json.Decoder(_Candles[_Row], strict=False)
+_EXPLAINED = msgspec.json.Decoder(_Candles[as_tuple(_Row)], strict=False)  # type: ignore[misc]
 _TIME = msgspec.json.Decoder(_Time, strict=False)
 
 
@@ -46,15 +76,12 @@ def parse_candles(body: str | bytes, asked: Asked) -> pl.DataFrame:
     Shape:
         Result: ``frames.ANSWER_SCHEMA``. ``volume`` in base coin, ``quote_volume`` in quote coin, ``trades`` null.
     """
-    rows = decode(body, _CANDLES, Exchange.OKX, FIELDS).data
-    if not rows:
-        return to_frame(Columns([], {}), asked)
-    times, opens, highs, lows, closes, volumes, _, quote_volumes, confirms = zip(*rows, strict=True)
-    numbers = {"open": opens, "high": highs, "low": lows, "close": closes}
-    closed = [flag == "1" for flag in confirms]
-    return to_frame(Columns(times, {**numbers, "volume": volumes, "quote_volume": quote_volumes}, closed=closed), asked)
+    rows = decode(body, _CANDLES, Exchange.OKX, FIELDS, _EXPLAINED).data
+    numbers = {name: floats_of(rows, name) for name in _NUMBERS}
+    closed = np.fromiter((row.confirm == "1" for row in rows), dtype=np.bool_, count=len(rows))
+    return to_frame(Columns(integers_of(rows, "open_time"), numbers, closed=closed), asked)
 
 
 def parse_time(body: str | bytes) -> datetime:
     """Read the answer of ``GET /api/v5/public/time``."""
-    return from_milliseconds(decode(body, _TIME, Exchange.OKX, ()).data[0].ts)
+    return from_milliseconds(decode(body, _TIME, Exchange.OKX).data[0].ts)

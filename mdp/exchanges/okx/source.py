@@ -13,14 +13,12 @@ from mdp.config.sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
-from mdp.exchanges.asking import RetryWaits
 from mdp.exchanges.frames import Asked
-from mdp.exchanges.okx import client, pager
+from mdp.exchanges.means import Means
+from mdp.exchanges.okx import client, pager, quota
 from mdp.exchanges.okx.parse import parse_candles, parse_time
-from mdp.exchanges.pace import Pace
 from mdp.exchanges.paging import PagedSource
 from mdp.exchanges.tiling import Page
-from mdp.ports import Clock
 
 
 class OkxSource(PagedSource):
@@ -30,8 +28,8 @@ class OkxSource(PagedSource):
     timeframes = frozenset(pager.TIMEFRAMES)
     time_endpoint = client.TIME
 
-    def __init__(self, settings: ExchangeSettings, clock: Clock, pace: Pace | None, waits: RetryWaits) -> None:
-        super().__init__(client.open_client(settings, clock, pace), settings, clock, waits)
+    def __init__(self, settings: ExchangeSettings, means: Means) -> None:
+        super().__init__(client.open_client(settings, means.clock), quota, settings, means)
 
     def pages(self, window: Interval, timeframe: Timeframe, now: datetime) -> list[Page]:
         """Tile the window with requests to its two endpoints."""

@@ -1,0 +1,162 @@
+"""Files over HTTP: asked, tried again where it may help, never larger than expected.
+
+Archives count no API weight, so nothing here waits for a budget. Not here: what is inside (``archive_content``), what
+is done about a file that cannot be had (``archive_first``).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import stamina
+
+from mdp.domain.market import Exchange
+from mdp.errors import ExchangeUnavailable, PayloadError, RateLimited, RequestRejected
+from mdp.exchanges.asking import RetryWaits
+from mdp.exchanges.verdicts import Answer, wait_s
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a file as it is sent; a month of minutes takes 2 MB."""
+
+ATTEMPTS = 3
+WAITS = RetryWaits(initial_s=0.25, longest_s=2.0, jitter_s=0.25)
+"""Few and short: REST has the same candles."""
+
+_WAIT_S = 10.0  # after a 429 that does not say how long
+_CONNECTIONS = 16
+_LONGEST_S = 120.0  # for a file that trickles: 2 MB at 17 kB/s
+
+
+class Downloads:
+    """One keep-alive client for the files of one exchange; use it inside ``async with``.
+
+    Args:
+        exchange: Whose files.
+        timeout_s: Seconds until a request without progress counts as failed.
+        waits: How long to wait between attempts.
+    """
+
+    def __init__(self, exchange: Exchange, timeout_s: float, waits: RetryWaits = WAITS) -> None:
+        self._exchange = exchange
+        self._timeout = aiohttp.ClientTimeout(total=_LONGEST_S, sock_connect=timeout_s, sock_read=timeout_s)
+        self._caller = stamina.AsyncRetryingCaller(
+            attempts=ATTEMPTS,
+            timeout=None,
+            wait_initial=waits.initial_s,
+            wait_max=waits.longest_s,
+            wait_jitter=waits.jitter_s,
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, url: str, retried: Counter[str]) -> bytes | None:
+        """Return what is at an address; None where nothing is (404).
+
+        Args:
+            url: The address.
+            retried: Where the reasons of repeated requests are counted.
+
+        Raises:
+            ExchangeUnavailable: no answer, or none that can be used, at the last attempt too.
+            RateLimited: asked too often.
+            RequestRejected: refused; another attempt would be refused as well.
+            PayloadError: larger than :data:`MOST_BYTES`.
+        """
+
+        def is_worth_it(error: Exception) -> bool:
+            if not isinstance(error, ExchangeUnavailable):
+                return False
+            retried[type(error).__name__] += 1
+            return True
+
+        try:
+            return await self._caller(is_worth_it, self.get_once, url)
+        except ExchangeUnavailable as error:
+            # it was counted as the others were, but nothing was repeated after it
+            retried[type(error).__name__] -= 1
+            raise
+
+    async def get_once(self, url: str, parameters: Mapping[str, str] | None = None) -> bytes | None:
+        """Return what is at an address at the first attempt; see :meth:`get`.
+
+        Args:
+            url: The address.
+            parameters: Of the query.
+        """
+        try:
+            async with self._open().get(url, params=parameters, ssl=_certificates(url)) as response:
+                if response.status == HTTPStatus.NOT_FOUND:
+                    return None
+                self._require_usable(response, url)
+                return await self._read(response, url)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unanswered(url, error) from error
+
+    async def _read(self, response: aiohttp.ClientResponse, url: str) -> bytes:
+        blocks, size = [], response.content_length or 0
+        if size <= MOST_BYTES:
+            size = 0
+            while block := await response.content.readany():
+                blocks.append(block)
+                size += len(block)
+                if size > MOST_BYTES:
+                    break
+        if size > MOST_BYTES:
+            raise PayloadError(self._exchange.value, f"{url}: expected at most {MOST_BYTES} bytes, got {size} or more")
+        return b"".join(blocks)
+
+    def _require_usable(self, response: aiohttp.ClientResponse, url: str) -> None:
+        status = response.status
+        if status == HTTPStatus.OK:
+            return
+        said = f"{url}: status {status}"
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            answer = Answer(status, {"retry-after": response.headers.get("Retry-After", "")}, "", datetime.now(UTC))
+            raise RateLimited(self._exchange.value, f"asked too often ({said})", retry_after_s=wait_s(answer, _WAIT_S))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+            raise ExchangeUnavailable(self._exchange.value, f"no usable answer now ({said})")
+        raise RequestRejected(self._exchange.value, f"the request was refused ({said})")
+
+    def _unanswered(self, url: str, error: Exception) -> ExchangeUnavailable:
+        said = f"{url}: {type(error).__name__}: {error}"
+        return ExchangeUnavailable(self._exchange.value, f"the connection failed ({said})")
+
+    def _open(self) -> aiohttp.ClientSession:
+        """The session, made where its event loop runs."""
+        if self._session is None:
+            # files come packed already, and their checksum is that of the bytes as they are sent
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+                timeout=self._timeout,
+            )
+        return self._session
+
+
+def _certificates(url: str) -> ssl.SSLContext | bool:
+    return _load_certificates() if url.startswith("https") else True
+
+
+@lru_cache(maxsize=1)
+def _load_certificates() -> ssl.SSLContext:
+    import certifi  # loading them takes longer than a request, so only where there is one to make
+
+    return ssl.create_default_context(cafile=certifi.where())

@@ -1,0 +1,218 @@
+"""A source that asks an exchange's bulk files before its REST API: a year is twelve files instead of 526 pages.
+
+Only whole UTC days of minutes, and only what is published. Whatever a file cannot give, is in doubt about, or leaves
+out is asked of REST, with a line in the log; the archive alone never fails a fetch. Rows say where they came from.
+Not here: which files there are and what is in them (each exchange's ``archive``), REST (its ``source``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from mdp.config.sections import ExchangeSettings
+from mdp.domain.candles import TIME
+from mdp.domain.gaps import find_gaps
+from mdp.domain.interval import DAY, Interval, merge, subtract
+from mdp.domain.market import Exchange, Market
+from mdp.domain.timeframe import Timeframe
+from mdp.errors import ConfigError
+from mdp.exchanges.archive_downloads import WAITS, Downloads
+from mdp.exchanges.archive_files import Archive, Effort
+from mdp.exchanges.archive_reader import ArchiveReader, Taken
+from mdp.exchanges.asking import RetryWaits
+from mdp.exchanges.frames import ANSWER_SCHEMA
+from mdp.ports import Budget, CandleSource, Clock, Fetched
+
+_MINUTE = Timeframe.M1
+_MICROSECOND = timedelta(microseconds=1)
+
+_log = logging.getLogger(__name__)
+
+
+def with_archive(
+    source: CandleSource,
+    exchange: Exchange,
+    settings: ExchangeSettings,
+    *,
+    clock: Clock,
+    budget: Budget | None = None,
+    waits: RetryWaits = WAITS,
+) -> CandleSource:
+    """Return a source that asks the archive of an exchange first and ``source`` for all else.
+
+    Args:
+        source: REST; entered and left together with what is returned.
+        exchange: Which one.
+        settings: ``archive_url`` says where its files are; None, or ``archives`` off: ``source`` itself is returned,
+            as it is for an exchange that publishes no candles.
+        clock: Our own UTC time, by which is judged what has been published.
+        budget: Gives leave for the one question that goes to the API, OKX's index; None: a spacing of our own.
+        waits: How long to wait between attempts to fetch a file.
+
+    Raises:
+        ConfigError: OKX's ``rest_url`` is not set.
+    """
+    if not settings.archives or settings.archive_url is None:
+        return source
+    downloads = Downloads(exchange, settings.timeout_s, waits)
+    archive = _open_archive(exchange, settings, downloads, budget)
+    if archive is None:
+        return source
+    return ArchiveFirst(source, ArchiveReader(archive, downloads, settings.archive_url, clock))
+
+
+def _open_archive(
+    exchange: Exchange, settings: ExchangeSettings, downloads: Downloads, budget: Budget | None
+) -> Archive | None:
+    if exchange is Exchange.BINANCE:
+        from mdp.exchanges.binance.archive import BinanceArchive
+
+        return BinanceArchive()
+    if exchange is Exchange.OKX:
+        from mdp.exchanges.okx.archive import OkxArchive
+        from mdp.exchanges.okx.archive_index import ArchiveIndex
+
+        if settings.rest_url is None:
+            raise ConfigError("MDP_EXCHANGES__OKX__REST_URL", got=None, expected="the address of the exchange")
+        return OkxArchive(ArchiveIndex(settings.rest_url, downloads, settings.rate_share, budget))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is left for REST.
+
+    Attributes:
+        stretches: What is asked: all that no file is about, and around the slots that files left empty.
+        settled: What files have told already, so that REST is not listened to.
+    """
+
+    stretches: list[Interval]
+    settled: list[Interval]
+
+
+class ArchiveFirst:
+    """Files first, REST for the rest; see ``ports.CandleSource`` for what it promises.
+
+    Args:
+        source: REST.
+        reader: The files.
+    """
+
+    def __init__(self, source: CandleSource, reader: ArchiveReader) -> None:
+        self.exchange = source.exchange
+        self._source = source
+        self._reader = reader
+
+    async def __aenter__(self) -> Self:
+        await self._source.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._reader.close()
+        finally:
+            await self._source.__aexit__(kind, error, trace)
+
+    async def fetch(self, market: Market, timeframe: Timeframe, window: Interval) -> Fetched:
+        """Take every candle that opens inside ``window`` from files, and what these do not give from REST.
+
+        Raises:
+            InputError: as REST does.
+            ExchangeError: REST could not be asked what no file gave; nothing partial is returned.
+        """
+        days = whole_days(window)
+        if timeframe is not _MINUTE or market.exchange is not self.exchange or days.is_empty:
+            return await self._source.fetch(market, timeframe, window)
+        effort = Effort()
+        taken = await self._reader.take(market, days, effort)
+        plan = _plan(window, taken, self._reader.page_slots)
+        answers = [await self._source.fetch(market, timeframe, stretch) for stretch in plan.stretches]
+        if taken:
+            _log.info("%s %s: %d files, %d stretches of REST", market, window, len(taken), len(plan.stretches))
+        return _put_together(taken, answers, plan, effort)
+
+
+def whole_days(window: Interval) -> Interval:
+    """Return the whole UTC days of a window; empty where there are none."""
+    first = Timeframe.D1.floor(window.start + DAY - _MICROSECOND)
+    return Interval(first, max(first, Timeframe.D1.floor(window.end)))
+
+
+def _plan(window: Interval, taken: Sequence[Taken], page_slots: int) -> _Plan:
+    holes = [hole for one in taken for hole in empty_slots(one)]
+    uncovered = subtract(window, [one.wanted for one in taken])
+    settled = [part for one in taken for part in subtract(one.wanted, holes)]
+    return _Plan(merge([*uncovered, *asked_together(holes, page_slots)]), merge(settled))
+
+
+def empty_slots(taken: Taken) -> list[Interval]:
+    """Return the runs of slots in which no row of a file opens, on the grid or off it."""
+    floored = taken.rows["open_time"].dt.truncate(_MINUTE.value)
+    return find_gaps(floored, _MINUTE, taken.wanted)
+
+
+def asked_together(holes: Iterable[Interval], page_slots: int) -> list[Interval]:
+    """Join ascending holes that fit into one page of REST together: a request costs the same for one slot and for all.
+
+    Examples:
+        >>> from mdp.domain.interval import parse_time
+        >>> hole = Interval(parse_time("2025-01-01T05:00Z"), parse_time("2025-01-01T06:00Z"))
+        >>> other = Interval(parse_time("2025-01-01T09:00Z"), parse_time("2025-01-01T09:01Z"))
+        >>> [str(part) for part in asked_together([hole, other], page_slots=300)]
+        ['[2025-01-01T05:00:00Z, 2025-01-01T09:01:00Z)']
+    """
+    joined: list[Interval] = []
+    for hole in holes:
+        if joined and hole.end - joined[-1].start <= page_slots * _MINUTE.duration:
+            joined[-1] = Interval(joined[-1].start, hole.end)
+        else:
+            joined.append(hole)
+    return joined
+
+
+def _put_together(taken: Sequence[Taken], answers: Sequence[Fetched], plan: _Plan, effort: Effort) -> Fetched:
+    """Files and REST, in the order of ``open_time``; REST only where no file has told already."""
+    frames = [one.rows for one in taken] + [_without(answer.rows, plan.settled) for answer in answers]
+    retried = Counter({reason: times for reason, times in effort.retried.items() if times > 0})
+    for answer in answers:
+        retried.update(answer.retried)
+    return Fetched(
+        rows=_in_order(frames),
+        requests=effort.requests + sum(answer.requests for answer in answers),
+        retried=dict(retried),
+        waited_s=effort.waited_s + sum(answer.waited_s for answer in answers),
+        files=tuple(one.file for one in taken),
+    )
+
+
+def _without(rows: pl.DataFrame, settled: Sequence[Interval]) -> pl.DataFrame:
+    if not settled or rows.is_empty():
+        return rows
+    starts, ends = (
+        pl.Series([getattr(one, bound) for one in settled], dtype=TIME).to_physical().to_numpy()
+        for bound in ("start", "end")
+    )
+    times = rows["open_time"].to_physical().to_numpy()
+    place = np.searchsorted(starts, times, side="right") - 1
+    is_settled = (place >= 0) & (times < ends[place])
+    return rows.filter(pl.Series(~is_settled)) if is_settled.any() else rows
+
+
+def _in_order(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put frames together; sorting half a million rows that are in order already takes longer than reading them."""
+    rows = pl.concat(frames, rechunk=False) if frames else pl.DataFrame(schema=ANSWER_SCHEMA)
+    if not rows["open_time"].is_sorted():
+        rows = rows.sort("open_time", maintain_order=True)
+    return rows.rechunk()

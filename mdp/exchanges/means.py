@@ -1,0 +1,28 @@
+"""What a source needs beside its settings, given to it from outside.
+
+Not here: who gives it (``open_source`` and its callers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mdp.exchanges.asking import RetryWaits
+from mdp.ports import Budget, Clock, PageSpool
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a source works with.
+
+    Attributes:
+        clock: Our time.
+        budget: Gives leave to ask.
+        spool: Keeps answered pages; None: nobody does.
+        waits: How long to wait between attempts.
+    """
+
+    clock: Clock
+    budget: Budget
+    spool: PageSpool | None
+    waits: RetryWaits
