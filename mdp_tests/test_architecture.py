@@ -22,7 +22,7 @@ FLOORS = {
     "domain": 1, "config": 1,
     "ports": 2,
     "exchanges": 3, "storage": 3, "bus": 3,
-    "pipeline": 4, "live": 4, "api": 4, "reading": 4,
+    "pipeline": 4, "live": 4, "api": 4, "reading": 4, "sources": 4,
     "defs": 5, "cli": 5, "definitions": 5,
 }  # fmt: skip
 """Every part of the house and its floor. A part imports itself and lower floors; rooms may still be empty."""

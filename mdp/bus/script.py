@@ -221,7 +221,7 @@ local function examine(want)
       elseif used + cost[2] > limit + TOLERATED then wait_at(scope, first_room(quota, scope, limit, cost[2])) end
       local spacing = cost[2] * quota.window / limit
       local early = number('next|' .. scope) - math.max(spacing, BURST * quota.window)
-      if early > now + ask.horizon then wait_at(scope, early - now - ask.horizon / 2) end
+      if early > now + ask.horizon + TOLERATED then wait_at(scope, early - now - ask.horizon / 2) end
       start = math.max(start, early)
     end
   end
@@ -253,7 +253,7 @@ for i, want in ipairs(ask.wants) do
     end
   else
     give(want, start)
-    waits[i] = start - now
+    waits[i] = math.max(0, start - now)
   end
 end
 if ask.live then

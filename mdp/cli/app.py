@@ -86,7 +86,7 @@ def coverage(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how much of each market is stored, and why the rest is not."""
+    """Show how much of each market is stored, why the rest is not, and which days could not be collected."""
     from mdp.cli.coverage import show_coverage
 
     show_coverage(market, start, end, as_json=as_json)
@@ -118,11 +118,29 @@ def backfill(
 ) -> None:
     """Collect, judge and resample days of markets, as Dagster runs that its UI shows.
 
-    Exit code 0: every asked minute is stored, or it is known why the exchange has none. 3: the rest is listed.
+    What an exchange does not give is asked for again, and the others are not kept waiting. Exit code 0: every asked
+    minute is stored, or it is known why the exchange has none. 3: the rest is listed, and why.
     """
     from mdp.cli.backfill import run_backfill
 
     raise typer.Exit(run_backfill(market, start, end, only_missing=missing, as_json=as_json))
+
+
+@app.command()
+def verify_archives(
+    market: Markets = None,
+    start: Annotated[str | None, typer.Option(help="First day, included: 2024-12-25. Default: the first one.")] = None,
+    end: Annotated[str | None, typer.Option(help="Day after the last. Default: today.")] = None,
+    refetch: Annotated[bool, typer.Option("--refetch", help="Collect the days in doubt again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether the exchanges' bulk files are still those that candles were taken from; name the days if not.
+
+    Exit code 0: they are, or the days in doubt were collected again. 1: some could not be asked for. 3: days in doubt.
+    """
+    from mdp.cli.verify_archives import run_verify_archives
+
+    raise typer.Exit(run_verify_archives(market, start, end, refetches=refetch, as_json=as_json))
 
 
 @app.command()
@@ -137,11 +155,19 @@ def simulate(
     seed: Annotated[
         int | None, typer.Option(help="Seed of the generated prices. Default: MDP_SIMULATOR__SEED.")
     ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="What goes wrong: a TOML file, or one of flaky, down, geo. Default: nothing.")
+    ] = None,
+    latency_ms: Annotated[float | None, typer.Option(help="Round trip added to every request.")] = None,
+    jitter_ms: Annotated[float | None, typer.Option(help="Up to so much more latency, evenly spread.")] = None,
+    bandwidth_mbit: Annotated[float | None, typer.Option(help="Million bits a second, for each exchange.")] = None,
 ) -> None:
     """Serve Binance, Bybit, OKX and Deribit from recorded and generated data."""
     from mdp.cli.simulate import run_simulator
+    from mdp.simulator.lines import read_line
 
-    run_simulator(port, data, now, seed)
+    line = read_line(latency_ms, jitter_ms, bandwidth_mbit)
+    run_simulator(port, data, now, seed, scenario=scenario, line=line)
 
 
 @app.command()
@@ -150,6 +176,20 @@ def up() -> None:
     from mdp.cli.up import run_up
 
     raise typer.Exit(run_up())
+
+
+@app.command()
+def budget(
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Draw the table anew each second.")] = False,
+    format_: Annotated[
+        str, typer.Option("--format", "-f", metavar="FORMAT", help="table, json or prometheus.")
+    ] = "table",
+) -> None:
+    """Show how much of each exchange's quota all processes use now, who waits, and what must be left alone."""
+    from mdp.cli.budget import show_budget
+
+    show_budget("json" if as_json else format_, is_watched=watch)
 
 
 @app.command()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,7 +18,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mdp.cli.coverage import coverage_json, coverage_table
+from mdp.cli.coverage import coverage_json, coverage_table, write_failed_days
 from mdp.cli.output import print_table
 from mdp.cli.workers import Durable, Ended, Work, run_workers, settle_dead_runs
 from mdp.config.services import require_simulator
@@ -26,7 +27,9 @@ from mdp.domain.gaps import Coverage
 from mdp.domain.interval import DAY, Interval, format_time
 from mdp.domain.market import Market
 from mdp.errors import ConfigError
-from mdp.pipeline.coverage import Shortfall, coverage_by_day, days_to_do, shortfalls
+from mdp.pipeline.coverage import Shortfall, coverage_by_day, days_to_do, failed_days, shortfalls
+from mdp.pipeline.failed_days import FailedDays
+from mdp.ports import CandleStore
 from mdp.reading import parse_days, parse_markets
 from mdp.storage import open_store
 
@@ -35,16 +38,26 @@ INCOMPLETE = 3
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a backfill came to: what is stored now, what is not, and which runs failed with what error."""
+    """What a backfill came to.
+
+    Attributes:
+        coverage: What is stored now.
+        shortfalls: What is not.
+        failures: Runs that failed, with their error.
+        failed_days: Days whose latest attempt failed, and why.
+        retried: Why requests were repeated on the way, and how often.
+    """
 
     coverage: dict[Market, dict[date, Coverage]]
     shortfalls: tuple[Shortfall, ...]
     failures: tuple[Ended, ...]
+    failed_days: tuple[FailedDays, ...]
+    retried: Mapping[str, int]
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether every asked minute is stored or known not to exist."""
-        return not self.shortfalls and not self.failures
+        """Tell whether every asked minute is stored or known not to exist, and nothing failed."""
+        return not self.shortfalls and not self.failures and not self.failed_days
 
 
 def run_backfill(markets: Sequence[str] | None, start: str, end: str, *, only_missing: bool, as_json: bool) -> int:
@@ -73,22 +86,28 @@ def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *,
     work = [
         Work(market, part)
         for market in markets
-        for part in (days_to_do(shortfalls(store, market, window)) if only_missing else [window])
+        for part in (_missing(store, market, window) if only_missing else [window])
     ]
-    failures = []
+    ended: list[Ended] = []
     if work:
         with _progress(work) as advance:
             for message in run_workers(settings, work):
                 advance(message)
-                if isinstance(message, Ended) and message.error:
-                    failures.append(message)
+                if isinstance(message, Ended):
+                    ended.append(message)
     else:
         settle_dead_runs(settings)
     return Result(
         coverage={market: coverage_by_day(store, market, window) for market in markets},
         shortfalls=tuple(short for market in markets for short in shortfalls(store, market, window)),
-        failures=tuple(failures),
+        failures=tuple(one for one in ended if one.error),
+        failed_days=tuple(one for market in markets for one in failed_days(store, market, window)),
+        retried=sum((Counter(one.retried) for one in ended), Counter[str]()),
     )
+
+
+def _missing(store: CandleStore, market: Market, window: Interval) -> list[Interval]:
+    return days_to_do(shortfalls(store, market, window), failed_days(store, market, window))
 
 
 def _require_writable(settings: Settings) -> None:
@@ -134,17 +153,30 @@ def _layers(market: Market) -> int:
 
 def _show(result: Result) -> None:
     print_table(coverage_table(result.coverage))
+    if result.retried:
+        sys.stdout.write(f"{repeated(result.retried)}\n")
     for failure in result.failures:
         sys.stdout.write(f"FAILED  {failure.work.market} {failure.work.window}: {failure.error}\n")
+    write_failed_days(result.failed_days)
     for short in result.shortfalls:
         sys.stdout.write(f"MISSING {short.market} {short.interval}: {short.minutes} minutes, {short.reason}\n")
     sys.stdout.flush()
 
 
+def repeated(retried: Mapping[str, int]) -> str:
+    """Say how many requests were repeated and why: ``3 requests repeated: 2 RateLimited, 1 ExchangeUnavailable``."""
+    total = sum(retried.values())
+    listed = ", ".join(
+        f"{count} {error}" for error, count in sorted(retried.items(), key=lambda one: (-one[1], one[0]))
+    )
+    return f"{total} {'request' if total == 1 else 'requests'} repeated: {listed}"
+
+
 def _as_json(result: Result) -> dict[str, Any]:
     return {
         "complete": result.is_complete,
-        "coverage": coverage_json(result.coverage),
+        "coverage": coverage_json(result.coverage, result.failed_days),
+        "retried": dict(result.retried),
         "failed": [
             {"market": str(one.work.market), "window": _bounds(one.work.window), "error": one.error}
             for one in result.failures

@@ -37,6 +37,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "MDP_DATA_DIR": str(settings.data_dir),
         "MDP_ENV": settings.env,
+        "MDP_WORKERS": str(settings.workers),  # also how many runs Dagster lets run at once
     }
 
 

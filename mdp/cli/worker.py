@@ -68,7 +68,13 @@ def main() -> None:
                     run_id=order.run_id,
                     on_materialized=lambda asset, partition: say(kind="durable", asset=asset, partition=partition),
                 )
-            say(kind="ended", run_id=order.run_id, succeeded=outcome.succeeded, error=outcome.error)
+            say(
+                kind="ended",
+                run_id=order.run_id,
+                succeeded=outcome.succeeded,
+                error=outcome.error,
+                retried=outcome.retried,
+            )
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -54,10 +54,17 @@ class Durable:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run ended; ``error`` is empty exactly when it succeeded."""
+    """A run ended.
+
+    Attributes:
+        work: Which one.
+        error: Empty exactly when it succeeded.
+        retried: Why its requests were repeated, and how often.
+    """
 
     work: Work
     error: str
+    retried: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -74,9 +81,9 @@ def run_workers(
 ) -> Iterator[Durable | Ended]:
     """Execute all work on as many processes as settings, cores and work allow; yield what happens, as it happens.
 
-    A worker that dies fails its run, not the others. The workers of one call share the quota of an exchange; those of
-    two calls at the same time, or of a run launched from the page, do not know of each other. When the caller stops
-    listening, or is interrupted, all workers are interrupted, which ends their runs as failed.
+    A worker that dies fails its run, not the others. All workers, and whatever else asks an exchange from this machine,
+    share its quota. When the caller stops listening, or is interrupted, all workers are interrupted, which ends their
+    runs as failed.
 
     Args:
         settings: Of the parent; the workers read their own from the same environment.
@@ -85,7 +92,7 @@ def run_workers(
     """
     messages = Messages()
     count = min(settings.workers, os.cpu_count() or 1, len(work))
-    environment = {**dagster_environment(settings), **_rate_shares(settings, work, count)}
+    environment = dagster_environment(settings)
     workers: list[_Worker] = []
     try:
         for number in range(count):
@@ -113,7 +120,8 @@ def _work_off(waiting: deque[Work], workers: Sequence[_Worker], messages: Messag
         else:
             if message["kind"] == "ended" and worker.work is not None:
                 done, worker.work = worker.work, None
-                yield Ended(done, "" if message["succeeded"] else str(message["error"]) or "it gave no reason")
+                error = "" if message["succeeded"] else str(message["error"]) or "it gave no reason"
+                yield Ended(done, error, msgspec.convert(message.get("retried", {}), dict[str, int]))
             _order(worker, waiting)
     for left in waiting:
         yield Ended(left, f"no worker was left to run it: {last_line(workers[0].log)}")
@@ -156,15 +164,6 @@ def _is_free(lock: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     return False
-
-
-def _rate_shares(settings: Settings, work: Sequence[Work], count: int) -> dict[str, str]:
-    """The share of its quota that each worker may use of an exchange, as settings: all that may ask it, ask at once."""
-    runs = Counter(one.market.exchange for one in work)
-    return {
-        f"MDP_EXCHANGES__{exchange.name}__RATE_SHARE": str(settings.exchanges.of(exchange).rate_share / min(count, of))
-        for exchange, of in runs.items()
-    }
 
 
 def _start(

@@ -29,7 +29,7 @@ class ExchangeSettings(_Strict):
         ws_url: The same for its WebSocket.
         archive_url: The same for its bulk files.
         timeout_s: Seconds until a request without an answer counts as failed.
-        pages_in_flight: Requests of one market that may wait for an answer at the same time.
+        pages_in_flight: Requests of one process that may wait for an answer at the same time.
         rate_share: Share of the exchange's quota for this address that we may use.
         symbol_shares: Share of what we may use that one symbol may take, such as ``{"BTC-USDT": 0.5}``; others: all.
         archives: Whether bulk files are asked before REST, where the exchange publishes them.
@@ -43,7 +43,7 @@ class ExchangeSettings(_Strict):
     ws_url: Url | None = None
     archive_url: Url | None = None
     timeout_s: Annotated[float, Field(gt=0, le=120)] = 10
-    pages_in_flight: Annotated[int, Field(ge=1, le=64)] = 4
+    pages_in_flight: Annotated[int, Field(ge=1, le=64)] = 16
     rate_share: Share = 0.8
     symbol_shares: dict[str, Share] = {}
     archives: bool = True

@@ -59,14 +59,14 @@ def exchanges_agree(duckdb: dg.ResourceParam[LakeSql], clock: dg.ResourceParam[C
 
 @dg.asset_check(asset="market_coverage")
 def matches_native_timeframe(
-    store: dg.ResourceParam[CandleStore], sources: dg.ResourceParam[OpenSource], clock: dg.ResourceParam[Clock]
+    store: dg.ResourceParam[CandleStore], native_sources: dg.ResourceParam[OpenSource], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
     """Our 1h candles of the last full day equal those the exchange makes itself, for every market that has any.
 
     Not passed when no market has any.
     """
     with as_failure():
-        compared = compare_with_native(store, SPOT_MARKETS, sources, last_full_day(clock()))
+        compared = compare_with_native(store, SPOT_MARKETS, native_sources, last_full_day(clock()))
     rows = [(str(one.market), one.compared, one.differing) for one in compared]
     return dg.AssetCheckResult(
         passed=bool(compared) and not any(one.differing for one in compared),

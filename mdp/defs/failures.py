@@ -1,55 +1,60 @@
 """The one place where our errors become Dagster's, and where it is decided whether a step is tried again.
 
-Not here: the errors, and the retries of seconds that a client makes itself (``exchanges.asking``).
+Not here: the errors; asking an exchange again, by the request (``exchanges``) and by the slice (``pipeline.rounds``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
-from mdp.errors import MdpError, RateLimited
+from mdp.errors import MdpError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
 class StepRetries:
-    """How a step is tried again after an error that a retry can help.
+    """How a step is tried again after the store could not keep what it made, though it may a little later.
+
+    What an exchange does not give is asked for again inside the step, and only that (``pipeline.rounds``); trying the
+    whole step again would ask for everything.
 
     Attributes:
         attempts: How often after the first time.
         delay_s: Seconds to wait before each.
-        longest_wait_s: An exchange that asks for a longer wait fails the step at once: a person decides.
     """
 
     attempts: int = 2
     delay_s: float = 20
-    longest_wait_s: float = 120
 
-    def wait_s(self, error: MdpError) -> float | None:
-        """Return the seconds to wait after an error; None when the step must not be tried again."""
-        asked = error.retry_after_s if isinstance(error, RateLimited) else 0
-        return None if not error.retryable or asked > self.longest_wait_s else max(self.delay_s, asked)
+    def apply_to(self, error: MdpError) -> bool:
+        """Tell whether the step is tried again after an error."""
+        return self.attempts > 0 and isinstance(error, StorageError) and error.retryable
 
 
 NEVER = StepRetries(attempts=0)
 
 
 @contextmanager
-def as_failure(retries: StepRetries = NEVER) -> Iterator[None]:
-    """Turn an ``MdpError`` raised inside into a failed step, tried again where that can help."""
+def as_failure(retries: StepRetries = NEVER, metadata: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Turn an ``MdpError`` raised inside into a failed step, tried again where that can help.
+
+    Args:
+        retries: When a step is tried again.
+        metadata: What the failure tells beside its description; may still grow inside.
+    """
     try:
         yield
     except MdpError as error:
         notes: list[str] = getattr(error, "__notes__", [])
-        wait_s = retries.wait_s(error)
         failure = dg.Failure(
             description="\n".join([str(error), *notes]),
-            metadata={"error": type(error).__name__, "a retry can help": error.retryable},
+            metadata={"error": type(error).__name__, "a retry can help": error.retryable, **(metadata or {})},
             allow_retries=False,
         )
-        if wait_s is None or not retries.attempts:
+        if not retries.apply_to(error):
             raise failure from error
-        raise dg.RetryRequested(max_retries=retries.attempts, seconds_to_wait=wait_s) from failure
+        raise dg.RetryRequested(max_retries=retries.attempts, seconds_to_wait=retries.delay_s) from failure

@@ -13,6 +13,7 @@ from mdp.domain.market import SPOT_EXCHANGES, SPOT_MARKETS, VOLATILITY_MARKETS, 
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+MARKET_TAG = "mdp/market"
 
 candles_job = dg.define_asset_job(
     "candles_job",

@@ -5,13 +5,21 @@ Not here: what is counted (``pipeline.batches.DayReport``).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from mdp.bus.report import BudgetReport
+from mdp.domain.market import Exchange
 from mdp.pipeline.batches import DayReport
+from mdp.pipeline.collect import Tally
+from mdp.pipeline.failed_days import FailedDays
+
+RETRIED = "retried"
+"""Why a step repeated requests and how often, as JSON: name of our error to a count."""
 
 _COMMENTS = {
     "exchange": "Where the data comes from, spelled as CCXT spells it",
@@ -50,7 +58,14 @@ def day_metadata(report: DayReport) -> dict[str, Any]:
         metadata["first_open_time"] = dg.MetadataValue.timestamp(report.first_open_time)
         metadata["last_open_time"] = dg.MetadataValue.timestamp(report.last_open_time)
     if report.requests is not None:
-        metadata |= {"requests": report.requests, "source": "rest"}
+        metadata |= {"requests": report.requests, "source": report.source, "waited_s": round(report.waited_s, 1)}
+    if report.retried:
+        metadata["retried"] = counts_table(("error", "requests"), report.retried)
+    if report.files:
+        metadata["files"] = records_table(
+            ("path", "sha256", "checksum_verified"),
+            ((file.path, file.sha256, file.is_verified) for file in report.files),
+        )
     if report.revised is not None:
         metadata |= {
             "gap_count": sum(report.gaps.values()),
@@ -62,6 +77,55 @@ def day_metadata(report: DayReport) -> dict[str, Any]:
     if report.rejected:
         metadata["rejected_by_rule"] = counts_table(("rule", "rows"), report.rejected)
     return metadata
+
+
+def tallies_metadata(tallies: Mapping[Exchange, Tally]) -> dict[str, Any]:
+    """Return what a step asked of the exchanges: ``requests`` and the like in total, and by exchange as a table."""
+    columns = ("exchange", "slices", "missed", "requests", "retried", "waited_s", "files")
+    retried = sum((tally.retried for tally in tallies.values()), Counter[str]())
+    rows = [
+        (
+            one.value,
+            tally.slices,
+            tally.missed,
+            tally.requests,
+            tally.retried.total(),
+            round(tally.waited_s, 1),
+            tally.files,
+        )
+        for one, tally in sorted(tallies.items())
+    ]
+    return {
+        "requests": sum(tally.requests for tally in tallies.values()),
+        RETRIED: dg.MetadataValue.json(dict(retried)),
+        "waited_s": round(sum(tally.waited_s for tally in tallies.values()), 1),
+        "by_exchange": records_table(columns, rows),
+    }
+
+
+def budget_metadata(report: BudgetReport, exchanges: Iterable[Exchange]) -> dict[str, Any]:
+    """Return how much of their quotas is in use now, by all processes of this address; empty where nobody counts."""
+    columns = ("exchange", "env", "quota", "used", "of_our", "of_all", "window_s", "waits", "held_after_refusals")
+    rows = [
+        (one.exchange, use.env, use.quota, use.used_by_env, use.share, use.amount, use.window_s, one.waits, one.limited)
+        for one in report.exchanges
+        if one.exchange in set(exchanges)
+        for use in one.quotas
+    ]
+    return {"budget": records_table(columns, rows)} if rows else {}
+
+
+def failures_table(failures: Iterable[FailedDays]) -> dg.TableMetadataValue:
+    """Return the days that could not be collected, and why, as a table."""
+    columns = ("exchange", "market", "first_day", "days", "error", "message", "retryable", "attempts")
+    return records_table(
+        columns,
+        [
+            (one.market.exchange.value, str(one.market), str(one.window.start.date()), one.days, one.error,
+             one.message, one.retryable, one.attempts)
+            for one in failures
+        ],
+    )  # fmt: skip
 
 
 def counts_table(columns: tuple[str, str], counts: Mapping[str, int]) -> dg.TableMetadataValue:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,16 @@ import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
 
+from mdp.bus.report import read_report
 from mdp.config.reference import load_reference
-from mdp.config.services import exchange_settings
 from mdp.config.settings import Settings
 from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
-from mdp.domain.market import Exchange
-from mdp.exchanges import open_source
-from mdp.pipeline.collect import OpenSource
-from mdp.ports import CandleSource, Clock
+from mdp.pipeline.collect import Collecting
+from mdp.sources import source_opener, utc_now
 from mdp.storage import open_store
 from mdp.storage.delta import DeltaStore
-from mdp.storage.sql import create_views
+from mdp.storage.spool import FileSpool
 
 
 class LakeSql(DuckDBResource):
@@ -42,23 +39,12 @@ class LakeSql(DuckDBResource):
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection with the views; it is closed whatever happens, which the base class does not promise."""
+        # Imported when needed: it brings pandas and 50 MB along, and no backfill asks SQL.
+        from mdp.storage.sql import create_views
+
         with closing(duckdb.connect(self.database)) as connection:
             create_views(connection, DeltaStore(Path(self.lake_dir)))
             yield connection
-
-
-def utc_now() -> datetime:
-    """The clock of production: the machine's."""
-    return datetime.now(UTC)
-
-
-def source_opener(settings: Settings, clock: Clock) -> OpenSource:
-    """Return what opens the source of an exchange where the settings say it is."""
-
-    def open_(exchange: Exchange) -> CandleSource:
-        return open_source(exchange, exchange_settings(settings, exchange), clock=clock)
-
-    return open_
 
 
 def platform_resources(settings: Settings) -> dict[str, Any]:
@@ -67,13 +53,18 @@ def platform_resources(settings: Settings) -> dict[str, Any]:
     Nothing is opened here: a store or an address that is missing fails the run that needs it, not the loading of the
     definitions. A test or an embedding program replaces a value by an object of its own.
     """
+    spool = FileSpool(settings.spool_dir, utc_now)
+    collecting = Collecting(memory_mb=settings.memory_mb_per_market, spool=spool)
     return {
         "store": dg.ResourceDefinition(lambda _: open_store(settings), description=f"The store: {settings.store}"),
         "io_manager": dg.IOManagerDefinition(
             lambda context: CandleIOManager(context.resources.store, StepRetries()), required_resource_keys={"store"}
         ),
         "duckdb": LakeSql(lake_dir=str(settings.lake_dir)),
-        "sources": dg.ResourceDefinition(lambda _: source_opener(settings, utc_now)),
+        "sources": dg.ResourceDefinition(lambda _: source_opener(settings, utc_now, spool)),
+        "native_sources": dg.ResourceDefinition(lambda _: source_opener(settings, utc_now)),
+        "collecting": dg.ResourceDefinition.hardcoded_resource(collecting, "How slices are asked for"),
+        "budget_report": dg.ResourceDefinition(lambda _: lambda: read_report(settings)),
         "clock": dg.ResourceDefinition.hardcoded_resource(utc_now, "The machine's clock, in UTC"),
         "reference": dg.ResourceDefinition(lambda _: load_reference(), description="Listings and known outages"),
         "settings": dg.ResourceDefinition.hardcoded_resource(settings, "The settings of the environment"),

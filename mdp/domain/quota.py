@@ -120,7 +120,8 @@ class Window:
         if self.used + cost > self.limit + TOLERATED:
             pause = max(0.001, min(self._ends[0][0] - now, self._window_s) if self._ends else self._window_s)
         early = earliness_s(cost, self.limit, self._window_s)
-        return max(pause, self._next_s - early - now)
+        too_early_s = self._next_s - early - now
+        return max(pause, too_early_s) if too_early_s > TOLERATED else pause
 
     def take(self, now: float, cost: float, request: str) -> None:
         """Count a request that was given leave."""

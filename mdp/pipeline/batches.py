@@ -15,7 +15,7 @@ from mdp.domain.candles import digest
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.ports import CandleStore, Slice, Table
+from mdp.ports import ArchiveFile, CandleStore, Slice, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,11 @@ class DayReport:
         first_open_time: Of the stored rows; None without rows.
         last_open_time: The same for the last.
         digest: Of the stored rows (``domain.candles.digest``).
-        requests: Requests answered by the exchange for the batch the day was part of.
+        requests: Requests answered by the exchange for the batch the day was part of; None where it was not asked.
+        source: Where the rows came from: ``rest``, ``archive`` or ``archive+rest``; None where they were made here.
+        retried: Why requests for that batch were repeated, and how often.
+        waited_s: Seconds that they waited for the budget, added up.
+        files: Bulk files of the exchange that are about the day.
         gaps: Missing slots by cause.
         rejected: Rejected rows by rule.
         revised: Stored candles that were replaced by other values.
@@ -38,6 +42,10 @@ class DayReport:
     last_open_time: datetime | None
     digest: str
     requests: int | None = None
+    source: str | None = None
+    retried: dict[str, int] = field(default_factory=dict)
+    waited_s: float = 0.0
+    files: tuple[ArchiveFile, ...] = ()
     gaps: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     revised: int | None = None

@@ -1,53 +1,124 @@
 """Ask the exchanges: slices in, raw rows and the evidence of having asked out.
 
-Not here: whether a row is good (``judge``), how an exchange is asked (``exchanges``).
+Not here: whether a row is good (``judge``), how an exchange is asked (``exchanges``), asking ahead (``fetching``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from mdp.domain.candles import FETCH_SCHEMA, RAW_SCHEMA, TIME, digest
+from mdp.domain.candles import RAW_SCHEMA, TIME
 from mdp.domain.dvol import HOUR, hours_needed
-from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import ExchangeError
-from mdp.pipeline.batches import Batch, Write, days_of, floor_to_day, report_rows
-from mdp.ports import FETCHES, RAW_DVOL, RAW_OHLCV, CandleSource, Clock, Fetched, Slice, Table
+from mdp.pipeline.batches import Batch, days_of, floor_to_day
+from mdp.pipeline.evidence import batch_of_fetched
+from mdp.pipeline.failed_days import NotCollected, batch_of_missed, failures_of
+from mdp.pipeline.fetching import Ask, Got, Missed, OpenSource, Sleep, fetch_ahead
+from mdp.pipeline.rounds import Rounds
+from mdp.ports import RAW_DVOL, RAW_OHLCV, Clock, Fetched, PageSpool, Slice, Table
 
-OpenSource = Callable[[Exchange], CandleSource]
-"""Makes the source of an exchange, not yet connected."""
+__all__ = ["Collecting", "OpenSource", "Tally", "collect_candles", "collect_dvol"]
 
 
-def collect_candles(parts: Iterable[Slice], open_source: OpenSource, clock: Clock) -> Iterator[Batch]:
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """How slices are asked for.
+
+    Attributes:
+        rounds: How often what an exchange did not give is asked for again, after the others were served.
+        memory_mb: What may be held of one market's candles at a time.
+        spool: Where the sources keep answered pages, to be forgotten once their slice is stored; None without one.
+        sleep: Waits between rounds.
+    """
+
+    rounds: Rounds = field(default_factory=Rounds)
+    memory_mb: int = 256
+    spool: PageSpool | None = None
+    sleep: Sleep = asyncio.sleep
+
+
+@dataclass(slots=True)
+class Tally:
+    """What asking one exchange came to in one step.
+
+    Attributes:
+        slices: That came.
+        missed: That did not.
+        requests: That the exchange's API answered.
+        retried: Why requests were repeated, and how often.
+        waited_s: Seconds its requests waited for the budget, added up.
+        files: Bulk files from which rows came.
+    """
+
+    slices: int = 0
+    missed: int = 0
+    requests: int = 0
+    retried: Counter[str] = field(default_factory=Counter)
+    waited_s: float = 0.0
+    files: int = 0
+
+    def add(self, fetched: Fetched) -> None:
+        """Count what one slice took."""
+        self.slices += 1
+        self.requests += fetched.requests
+        self.retried.update(fetched.retried)
+        self.waited_s += fetched.waited_s
+        self.files += len(fetched.files)
+
+
+Tallies = dict[Exchange, Tally]
+
+
+def collect_candles(
+    parts: Iterable[Slice],
+    open_source: OpenSource,
+    clock: Clock,
+    *,
+    how: Collecting = Collecting(),
+    run_id: str = "",
+    tallies: Tallies | None = None,
+) -> Iterator[Batch]:
     """Ask for the 1m candles of each slice.
 
     Args:
-        parts: Whole UTC days of spot markets, in the order they are to be asked.
+        parts: Whole UTC days of spot markets, in the order in which those of one exchange are asked.
         open_source: Gives the source of an exchange; each is opened once.
         clock: Stamps the evidence.
+        how: How they are asked.
+        run_id: Written beside what could not be had.
+        tallies: Filled with what it took, by exchange.
 
     Yields:
-        One batch for each slice, as soon as it is complete: its raw rows, then the evidence.
+        One batch for each slice, as soon as it is complete: its raw rows, then the evidence. Make each durable before
+        taking the next. Slices that could not be had come last, as batches that say why and report no day.
 
     Raises:
-        ExchangeError: a slice could not be asked. It is raised after the slices of all other exchanges were yielded,
-            so that one exchange that is down never holds up another; its notes say what every failed exchange said and
-            which slices are missing.
+        NotCollected: after everything else was yielded, slices could not be had.
     """
-    for part, fetched in _fetch_all(parts, open_source, Timeframe.M1, lambda window: window):
-        rows = fetched.rows.with_columns(floor_to_day("open_time", part.window).alias("window_start"))
-        yield _batch(part, RAW_OHLCV, rows.select(RAW_SCHEMA.names()), fetched, clock)
+    asks = [Ask(part, Timeframe.M1, part.window) for part in parts]
+
+    def rows(ask: Ask, fetched: Fetched) -> pl.DataFrame:
+        return fetched.rows.with_columns(floor_to_day("open_time", ask.part.window).alias("window_start"))
+
+    made = _Made(RAW_OHLCV, rows, clock, run_id, {} if tallies is None else tallies)
+    yield from _collect(asks, open_source, how, made)
 
 
 def collect_dvol(
-    parts: Iterable[Slice], open_source: OpenSource, clock: Clock, *, max_age_minutes: int
+    parts: Iterable[Slice],
+    open_source: OpenSource,
+    clock: Clock,
+    *,
+    max_age_minutes: int,
+    how: Collecting = Collecting(),
+    run_id: str = "",
+    tallies: Tallies | None = None,
 ) -> Iterator[Batch]:
     """Ask for the hours of the volatility index from which the minutes of each slice can be made.
 
@@ -58,105 +129,81 @@ def collect_dvol(
         open_source: Gives the source of an exchange.
         clock: Stamps the evidence.
         max_age_minutes: How far before a day its first hour may have closed.
+        how: How they are asked.
+        run_id: Written beside what could not be had.
+        tallies: Filled with what it took, by exchange.
 
     Yields:
-        One batch for each slice.
+        Batches, as :func:`collect_candles` does.
 
     Raises:
-        ExchangeError: as for :func:`collect_candles`.
+        NotCollected: as for :func:`collect_candles`.
     """
+    asks = [Ask(part, HOUR, hours_needed(part.window, max_age_minutes)) for part in parts]
 
-    def needed(window: Interval) -> Interval:
-        return hours_needed(window, max_age_minutes)
+    def rows(ask: Ask, fetched: Fetched) -> pl.DataFrame:
+        return _hours_by_day(ask.part, fetched.rows, max_age_minutes)
 
-    for part, fetched in _fetch_all(parts, open_source, HOUR, needed):
-        days = []
-        for _, window in days_of(part):
-            hours = needed(window)
-            is_outside = pl.lit(window.start == part.window.start) & (pl.col("open_time") < hours.start)
-            is_outside |= pl.lit(window.end == part.window.end) & (pl.col("open_time") >= hours.end)
-            is_mine = pl.col("open_time").is_between(hours.start, hours.end, closed="left") | is_outside
-            days.append(
-                fetched.rows.filter(is_mine).with_columns(pl.lit(window.start, dtype=TIME).alias("window_start"))
-            )
-        yield _batch(part, RAW_DVOL, pl.concat(days).select(RAW_SCHEMA.names()), fetched, clock)
+    made = _Made(RAW_DVOL, rows, clock, run_id, {} if tallies is None else tallies)
+    yield from _collect(asks, open_source, how, made)
 
 
-def _fetch_all(
-    parts: Iterable[Slice],
-    open_source: OpenSource,
-    timeframe: Timeframe,
-    to_ask: Callable[[Interval], Interval],
-) -> Iterator[tuple[Slice, Fetched]]:
-    """Fetch slice by slice; an exchange that fails is left, the others go on, then the first failure is raised."""
-    failures: dict[Exchange, ExchangeError] = {}
-    missing: list[Slice] = []
-    with _connected(open_source) as fetch:
-        for part in parts:
-            exchange = part.market.exchange
-            if exchange not in failures:
-                try:
-                    fetched = fetch(part, timeframe, to_ask(part.window))
-                except ExchangeError as error:
-                    failures[exchange] = error
-                else:
-                    yield part, fetched
-                    continue
-            missing.append(part)
-    if failures:
-        raise _one_error(failures, missing)
+def _hours_by_day(part: Slice, rows: pl.DataFrame, max_age_minutes: int) -> pl.DataFrame:
+    """Give each day its copy of the hours it needs; hours that nobody asked for go to the first or last day."""
+    days = []
+    for _, window in days_of(part):
+        hours = hours_needed(window, max_age_minutes)
+        is_mine = pl.col("open_time").is_between(hours.start, hours.end, closed="left")
+        is_mine |= pl.lit(window.start == part.window.start) & (pl.col("open_time") < hours.start)
+        is_mine |= pl.lit(window.end == part.window.end) & (pl.col("open_time") >= hours.end)
+        days.append(rows.filter(is_mine).with_columns(pl.lit(window.start, dtype=TIME).alias("window_start")))
+    return pl.concat(days)
 
 
-def _one_error(failures: Mapping[Exchange, ExchangeError], missing: Iterable[Slice]) -> ExchangeError:
-    """Say of each exchange that failed what it said and which days are missing; retryable if any of them is."""
-    by_weight = sorted(failures.values(), key=lambda failure: failure.retryable, reverse=True)
-    for failure in by_weight[1:]:
-        by_weight[0].add_note(str(failure))
-    by_weight[0].add_note("not collected: " + "; ".join(str(part) for part in missing))
-    return by_weight[0]
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What answers become, and what is remembered of them."""
+
+    table: Table
+    rows: Callable[[Ask, Fetched], pl.DataFrame]
+    clock: Clock
+    run_id: str
+    tallies: Tallies
+
+    def batch(self, got: Got) -> Batch:
+        self._tally(got.ask).add(got.fetched)
+        rows = self.rows(got.ask, got.fetched).select(RAW_SCHEMA.names())
+        return batch_of_fetched(got.ask.part, self.table, rows, got.fetched, self.clock)
+
+    def missed(self, missed: Missed) -> Batch:
+        self._tally(missed.ask).missed += 1
+        return batch_of_missed(missed, self.run_id)
+
+    def _tally(self, ask: Ask) -> Tally:
+        return self.tallies.setdefault(ask.part.market.exchange, Tally())
 
 
-@contextmanager
-def _connected(open_source: OpenSource) -> Iterator[Callable[[Slice, Timeframe, Interval], Fetched]]:
-    """Give a plain function that fetches, over sources that stay connected in one event loop of their own."""
-    sources: dict[Exchange, CandleSource] = {}
-
-    async def fetch(part: Slice, timeframe: Timeframe, window: Interval) -> Fetched:
-        exchange = part.market.exchange
-        if exchange not in sources:
-            source = open_source(exchange)
-            sources[exchange] = await source.__aenter__()
-        return await sources[exchange].fetch(part.market, timeframe, window)
-
-    async def close() -> None:
-        for source in sources.values():
-            await source.__aexit__(None, None, None)
-
-    with asyncio.Runner() as runner:
-        try:
-            yield lambda part, timeframe, window: runner.run(fetch(part, timeframe, window))
-        finally:
-            runner.run(close())
+def _collect(asks: list[Ask], open_source: OpenSource, how: Collecting, made: _Made) -> Iterator[Batch]:
+    missed = []
+    answers = fetch_ahead(asks, open_source, made.clock, rounds=how.rounds, memory_mb=how.memory_mb, sleep=how.sleep)
+    try:
+        for answer in answers:
+            if isinstance(answer, Missed):
+                missed.append(answer)
+                yield made.missed(answer)
+            else:
+                ask = answer.ask
+                batch = made.batch(answer)
+                del answer
+                yield batch
+                del batch
+                _forget_pages(how.spool, ask)  # the slice is durable now, or this line would not be reached
+    finally:
+        answers.close()  # type: ignore[attr-defined]  # a generator
+    if missed:
+        raise NotCollected(failures_of(missed))
 
 
-def _batch(part: Slice, table: Table, rows: pl.DataFrame, fetched: Fetched, clock: Clock) -> Batch:
-    """Sort the rows into the table's order and report each day."""
-    rows = rows.sort("window_start", "open_time", maintain_order=True)
-    by_day = {day: rows.filter(pl.col("window_start") == window.start) for day, window in days_of(part)}
-    evidence = pl.DataFrame(
-        [
-            (part.market.exchange.value, part.market.symbol_key, part.timeframes[0].value, window.start, window.end,
-             len(by_day[day]), digest(by_day[day]), fetched.requests, "rest", clock())
-            for day, window in days_of(part)
-        ],
-        schema=FETCH_SCHEMA,
-        orient="row",
-    )  # fmt: skip
-    return Batch(
-        part=part,
-        writes=(
-            Write(table, part, rows),
-            Write(FETCHES, part, evidence, appends=True),
-        ),
-        days={day: replace(report_rows(found), requests=fetched.requests) for day, found in by_day.items()},
-    )
+def _forget_pages(spool: PageSpool | None, ask: Ask) -> None:
+    if spool is not None:
+        spool.discard(ask.part.market, ask.timeframe, ask.window)

@@ -12,11 +12,13 @@ from datetime import date, datetime
 
 import polars as pl
 
+from mdp.domain.candles import TIME
 from mdp.domain.gaps import Cause, Coverage, find_gaps
-from mdp.domain.interval import Interval, merge, subtract
+from mdp.domain.interval import DAY, Interval, merge, subtract
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.pipeline.batches import days_of, rows_by_day
+from mdp.pipeline.batches import days_of, parts_of, rows_by_day
+from mdp.pipeline.failed_days import FailedDays, days_failed
 from mdp.pipeline.integrity import inspect_resampled
 from mdp.ports import DVOL, GAPS, OHLCV, CandleStore, Slice
 
@@ -46,17 +48,29 @@ def coverage_by_day(store: CandleStore, market: Market, window: Interval) -> dic
         Every day of the window. Minutes that are neither stored nor recorded as a gap are ``unfetched``; a gap recorded
         where a candle is counts for nothing.
     """
-    part = Slice(market, (Timeframe.M1,), window)
-    present, gaps = _minutes(store, part), store.read(GAPS, part)
-    rows, recorded = dict(rows_by_day(present, "open_time", part)), dict(rows_by_day(gaps, "start", part))
-    return {day: _coverage(rows[day]["open_time"], recorded[day], whole) for day, whole in days_of(part)}
+    found: dict[date, Coverage] = {}
+    for part in _months(market, window):
+        present, gaps = _minutes(store, part), store.read(GAPS, part)
+        rows, recorded = dict(rows_by_day(present, "open_time", part)), dict(rows_by_day(gaps, "start", part))
+        found |= {day: _coverage(rows[day]["open_time"], recorded[day], whole) for day, whole in days_of(part)}
+    return found
 
 
 def stored_days(store: CandleStore, market: Market, within: Interval) -> Interval | None:
-    """Return the days from the first to the last of which a candle or a gap is stored; None when there is none."""
+    """Return the days from the first to the last of which anything is known; None when there is none.
+
+    Known is a day of which a candle or a gap is stored, or of which is written down that it could not be collected.
+    """
     part = Slice(market, (Timeframe.M1,), within)
-    known = pl.concat([_minutes(store, part)["open_time"], store.read(GAPS, part)["start"]])
-    first, last = known.min(), known.max()
+    failed = [
+        moment for one in failed_days(store, market, within) for moment in (one.window.start, one.window.end - DAY)
+    ]
+    known = [
+        _minutes(store, part)["open_time"],
+        store.read(GAPS, part)["start"],
+        pl.Series("start", failed, dtype=TIME),
+    ]
+    first, last = pl.concat(known).min(), pl.concat(known).max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return None
     return Interval.of_days(first.date(), last.date())
@@ -77,8 +91,7 @@ def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Sho
     Returns:
         Ascending within each kind: gaps without explanation, stretches nobody asked for, days not resampled.
     """
-    part = Slice(market, (Timeframe.M1,), window)
-    recorded = store.read(GAPS, part)
+    recorded = store.read(GAPS, Slice(market, (Timeframe.M1,), window))
     days = coverage_by_day(store, market, window)
     unfetched = {day: found.missing[Cause.UNFETCHED] for day, found in days.items() if Cause.UNFETCHED in found.missing}
     left = [
@@ -88,14 +101,26 @@ def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Sho
     ]
     left += _stretches(market, unfetched, Cause.UNFETCHED.value)
     if not market.is_volatility_index:
-        stale = {day: days[day].present for day, seen in inspect_resampled(store, part).items() if not seen.holds}
+        stale = {
+            day: days[day].present
+            for part in _months(market, window)
+            for day, seen in inspect_resampled(store, part).items()
+            if not seen.holds
+        }
         left += _stretches(market, stale, NOT_RESAMPLED)
     return left
 
 
-def days_to_do(left: Iterable[Shortfall]) -> list[Interval]:
-    """Return the stretches of whole days that hold a shortfall."""
-    return merge(Interval.of_day(day.start.date()) for one in left for day in one.interval.days())
+def failed_days(store: CandleStore, market: Market, window: Interval) -> list[FailedDays]:
+    """Return the days of a market whose latest attempt failed, and why; ascending."""
+    asked_at = Timeframe.H1 if market.is_volatility_index else Timeframe.M1
+    return days_failed(store, Slice(market, (asked_at,), window))
+
+
+def days_to_do(left: Iterable[Shortfall], failed: Iterable[FailedDays] = ()) -> list[Interval]:
+    """Return the stretches of whole days that hold a shortfall, or whose latest attempt failed."""
+    windows = [*(one.interval for one in left), *(one.window for one in failed)]
+    return merge(Interval.of_day(day.start.date()) for window in windows for day in window.days())
 
 
 def total(days: Mapping[date, Coverage]) -> Coverage:
@@ -106,6 +131,11 @@ def total(days: Mapping[date, Coverage]) -> Coverage:
     return Coverage(
         sum(day.expected for day in days.values()), sum(day.present for day in days.values()), dict(missing)
     )
+
+
+def _months(market: Market, window: Interval) -> list[Slice]:
+    """A window of whole days month by month: what is held does not grow with its length."""
+    return parts_of((market, day.start.date()) for day in window.days())
 
 
 def _minutes(store: CandleStore, part: Slice) -> pl.DataFrame:

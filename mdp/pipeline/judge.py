@@ -21,6 +21,7 @@ from mdp.domain.rules import Asked, count_failures, split_by_rules, to_candles
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import SliceMissing
 from mdp.pipeline.batches import Batch, DayReport, Write, days_of, report_rows, rows_by_day
+from mdp.pipeline.failed_days import LeftOut
 from mdp.ports import (
     DVOL,
     FETCHES,
@@ -37,7 +38,9 @@ from mdp.ports import (
 )
 
 
-def judge_candles(parts: Iterable[Slice], store: CandleStore, reference: Reference, clock: Clock) -> Iterator[Batch]:
+def judge_candles(
+    parts: Iterable[Slice], store: CandleStore, reference: Reference, clock: Clock, *, run_id: str = ""
+) -> Iterator[Batch]:
     """Judge the raw minutes of each slice.
 
     Args:
@@ -45,14 +48,17 @@ def judge_candles(parts: Iterable[Slice], store: CandleStore, reference: Referen
         store: Where the raw rows are, and the candles of an earlier time, to which the new ones are compared.
         reference: Listings and outages, which explain gaps.
         clock: Stamps gaps and revisions.
+        run_id: The run on whose behalf; see :class:`LeftOut`.
 
     Yields:
         One batch for each slice; present slots and gaps tile each of its days.
 
     Raises:
-        SliceMissing: a day was never collected.
+        SliceMissing: a day was never asked for.
+        NotCollected: after everything else was yielded, the latest attempt at some days had failed.
     """
-    for part in parts:
+    left_out = LeftOut(store, run_id)
+    for part in left_out.without(parts):
         raw = _read_collected(store, RAW_OHLCV, part)
         # Each day against its own window: a stray row must not be judged by how many days the run happens to hold.
         judged = [
@@ -74,10 +80,17 @@ def judge_candles(parts: Iterable[Slice], store: CandleStore, reference: Referen
             ),
             days=_reports(part, candles, rejected, gaps, revisions),
         )
+    left_out.require_none()
 
 
 def judge_dvol(
-    parts: Iterable[Slice], store: CandleStore, reference: Reference, clock: Clock, *, max_age_minutes: int
+    parts: Iterable[Slice],
+    store: CandleStore,
+    reference: Reference,
+    clock: Clock,
+    *,
+    max_age_minutes: int,
+    run_id: str = "",
 ) -> Iterator[Batch]:
     """Judge the raw hours of each slice of a volatility index and make its minutes.
 
@@ -87,14 +100,17 @@ def judge_dvol(
         reference: Listings and outages, which explain gaps.
         clock: Stamps gaps and revisions.
         max_age_minutes: A minute this long after the last closed hour has no value.
+        run_id: The run on whose behalf; see :class:`LeftOut`.
 
     Yields:
         One batch for each slice.
 
     Raises:
-        SliceMissing: a day was never collected.
+        SliceMissing: a day was never asked for.
+        NotCollected: after everything else was yielded, the latest attempt at some days had failed.
     """
-    for part in parts:
+    left_out = LeftOut(store, run_id)
+    for part in left_out.without(parts):
         raw = _read_collected(store, RAW_DVOL, part)
         hours, rejected, minutes = [], [], []
         for day, window in days_of(part):
@@ -104,14 +120,7 @@ def judge_dvol(
             hours.append(judged.accepted.filter(pl.col("open_time").dt.date() == day))
             minutes.append(dvol.minutes_from_hours(judged.accepted, window, max_age_minutes=max_age_minutes))
         values, by_minute = pl.concat(minutes), Slice(part.market, (Timeframe.M1,), part.window)
-        first_hour = reference.listed_at(part.market)
-        first_value = first_hour and first_hour + dvol.HOUR.duration
-        gaps = pl.concat(
-            [
-                _gaps(part, pl.concat(hours), dvol.HOUR, first_hour, reference, clock),
-                _gaps(part, values, Timeframe.M1, first_value, reference, clock),
-            ]
-        )
+        gaps = _gaps_of_index(part, pl.concat(hours), values, reference, clock)
         # The first minutes of a day carry an hour of the day before: its revision lies before the window.
         needed = dvol.hours_needed(part.window, max_age_minutes)
         revisions = dvol.find_revisions(store.read(DVOL, by_minute), values, revised_at=clock())
@@ -125,6 +134,7 @@ def judge_dvol(
             ),
             days=_reports(part, values, pl.concat(rejected), gaps, _on_the_day_it_shows(revisions, part.window)),
         )
+    left_out.require_none()
 
 
 def _read_collected(store: CandleStore, table: Table, part: Slice) -> pl.DataFrame:
@@ -162,6 +172,20 @@ def _gaps(
         schema=GAP_SCHEMA,
         orient="row",
     )  # fmt: skip
+
+
+def _gaps_of_index(
+    part: Slice, hours: pl.DataFrame, minutes: pl.DataFrame, reference: Reference, clock: Clock
+) -> pl.DataFrame:
+    """Find the missing hours, and the minutes without a value: the first hour gives one only when it has closed."""
+    first_hour = reference.listed_at(part.market)
+    first_value = first_hour and first_hour + dvol.HOUR.duration
+    return pl.concat(
+        [
+            _gaps(part, hours, dvol.HOUR, first_hour, reference, clock),
+            _gaps(part, minutes, Timeframe.M1, first_value, reference, clock),
+        ]
+    )
 
 
 def _not_yet_recorded(store: CandleStore, part: Slice, window: Interval, revisions: pl.DataFrame) -> pl.DataFrame:

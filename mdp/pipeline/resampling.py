@@ -15,24 +15,28 @@ from mdp.domain.resample import resample_all
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.errors import SliceMissing
 from mdp.pipeline.batches import Batch, Write, days_of, report_rows, rows_by_day
+from mdp.pipeline.failed_days import LeftOut
 from mdp.ports import GAPS, OHLCV, CandleStore, Clock, Slice
 
 
-def resample_candles(parts: Iterable[Slice], store: CandleStore, clock: Clock) -> Iterator[Batch]:
+def resample_candles(parts: Iterable[Slice], store: CandleStore, clock: Clock, *, run_id: str = "") -> Iterator[Batch]:
     """Make the closed candles of every longer timeframe.
 
     Args:
         parts: Whole UTC days of spot markets at 1m, all of them judged.
         store: Where the minutes are.
         clock: Tells which buckets are closed.
+        run_id: The run on whose behalf; see :class:`LeftOut`.
 
     Yields:
         One batch for each slice, with all timeframes.
 
     Raises:
         SliceMissing: a day was never judged.
+        NotCollected: after everything else was yielded, the latest attempt at some days had failed.
     """
-    for part in parts:
+    left_out = LeftOut(store, run_id)
+    for part in left_out.without(parts):
         minutes = store.read(OHLCV, part)
         _require_judged(store, part, minutes)
         made = pl.concat(resample_all(minutes, closed_by=clock()).values())
@@ -42,6 +46,7 @@ def resample_candles(parts: Iterable[Slice], store: CandleStore, clock: Clock) -
             writes=(Write(OHLCV, target, made),),
             days={day: report_rows(found) for day, found in rows_by_day(made, "open_time", part)},
         )
+    left_out.require_none()
 
 
 def _require_judged(store: CandleStore, part: Slice, minutes: pl.DataFrame) -> None:

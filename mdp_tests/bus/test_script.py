@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def test_the_script_decides_as_the_pure_rules_do(redis, limit, steps):
     one.hello(1_000.0)
     window, now = Window(limit, 10.0, TIMEOUT_S), 1_000.0
     for passes, cost, is_answered in steps:
-        now += round(passes, 3)
+        now += round(passes, 3) + 1e-5  # never exactly on a border, where the last bit of a sum decides
         want = one.want(min(cost, limit))
         pause = window.wait_s(now, min(cost, limit))
         assert (one.ask(now, want)[0] >= 0) is (pause <= 0)
@@ -38,13 +40,13 @@ def test_the_script_decides_as_the_pure_rules_do(redis, limit, steps):
 
 @few
 @given(
-    chance=st.randoms(use_true_random=False),
+    seed=st.integers(0, 10_000),
     limit=st.integers(1, 10),
     horizon=st.sampled_from([0.0, 0.05]),
     slowness_s=st.sampled_from([0.0, 0.3, TIMEOUT_S]),
 )
-def test_many_processes_together_never_exceed_a_quota(redis, chance, limit, horizon, slowness_s):
-    name, now = f"many{next(Caller.names)}:okx", 1_000.0
+def test_many_processes_together_never_exceed_a_quota(redis, seed, limit, horizon, slowness_s):
+    name, now, chance = f"many{next(Caller.names)}:okx", 1_000.0, random.Random(seed)
     callers = [Caller(redis, name, per_window(limit, 2.0), horizon=horizon) for _ in range(3)]
     for one in callers:
         one.hello(now)

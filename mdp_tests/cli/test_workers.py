@@ -1,4 +1,4 @@
-"""Workers that die, at work or idle; their common share of a quota; what is done when there is nothing to order."""
+"""Workers that die, at work or idle; what they say; what is done when there is nothing to order."""
 
 from __future__ import annotations
 
@@ -40,13 +40,11 @@ for order in orders():
     say(kind='ended', run_id=order['run_id'], succeeded=True, error='')
 """
 )
-SHOWS_SHARES = (
+REPEATED = (
     TALK
     + """
 for order in orders():
-    names = ('OKX', 'BINANCE')
-    shown = [os.environ.get(f'MDP_EXCHANGES__{name}__RATE_SHARE') for name in names]
-    say(kind='ended', run_id=order['run_id'], succeeded=False, error=json.dumps(shown))
+    say(kind='ended', run_id=order['run_id'], succeeded=True, error='', retried={'RateLimited': 2})
 """
 )
 SLOW_TO_INTERRUPT = (
@@ -131,11 +129,9 @@ def kill(processes):
             time.sleep(0.01)
 
 
-def test_workers_of_one_backfill_share_the_quota_of_an_exchange(settings):
-    work = [*days(1, 2, 3, market="okx:BTC-USDT"), *days(1)]
-    shown = {one.error for one in run_workers(settings, work, command=worker(SHOWS_SHARES))}
-    count = min(2, os.cpu_count())
-    assert shown == {f'["{0.8 / count}", "0.8"]'}, "one run on Binance can only be asked for by one worker"
+def test_what_a_run_says_that_it_repeated_is_heard(settings):
+    (ended,) = run_workers(settings, days(1), command=worker(REPEATED))
+    assert (ended.error, ended.retried) == ("", {"RateLimited": 2})
 
 
 def test_when_the_caller_stops_listening_all_workers_are_interrupted_at_once(settings, capfd):

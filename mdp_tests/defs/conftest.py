@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from mdp.bus.report import BudgetReport
 from mdp.config.reference import Reference
 from mdp.config.settings import load_settings
 from mdp.definitions import build, defs
 from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.defs.jobs import RANGE_END, RANGE_START
+from mdp.pipeline.collect import Collecting
+from mdp.pipeline.rounds import Rounds
 from mdp.storage.memory import MemoryStore
 from mdp_tests.support.builders import NOW
 from mdp_tests.support.scripted_source import ScriptedExchanges
@@ -21,6 +25,8 @@ from mdp_tests.support.scripted_source import ScriptedExchanges
 def definitions() -> dg.Definitions:
     return defs()
 
+
+NOBODY_COUNTS = BudgetReport("embedded", is_running=False, problem="", exchanges=[])
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's log of every event on the terminal costs a tenth of a run, and nobody reads it here."""
@@ -33,6 +39,9 @@ class Platform:
     instance: dg.DagsterInstance
     store: MemoryStore = field(default_factory=MemoryStore)
     exchanges: ScriptedExchanges = field(default_factory=ScriptedExchanges)
+    collecting: Collecting = field(default_factory=lambda: Collecting(Rounds(wait_s=0)))
+    budget_report: BudgetReport = NOBODY_COUNTS
+    now: datetime = NOW
     reference: Reference = field(default_factory=lambda: Reference({}, ()))
 
     def run(self, start: str, end: str | None = None, *, job: str = "candles_job", selection: Any = None) -> Any:
@@ -42,7 +51,10 @@ class Platform:
             "store": self.store,
             "io_manager": CandleIOManager(self.store, StepRetries(delay_s=0)),
             "sources": self.exchanges,
-            "clock": lambda: NOW,
+            "native_sources": self.exchanges,
+            "collecting": self.collecting,
+            "budget_report": lambda: self.budget_report,
+            "clock": lambda: self.now,
             "reference": self.reference,
             "duckdb": None,
         }

@@ -19,10 +19,14 @@ from mdp.domain.market import SPOT_MARKETS, Exchange
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeUnavailable
 from mdp.pipeline.batches import keep, parts_of
-from mdp.pipeline.collect import collect_candles
+from mdp.pipeline.collect import Collecting, collect_candles
 from mdp.pipeline.judge import judge_candles
 from mdp.pipeline.resampling import resample_candles
+from mdp.pipeline.rounds import Rounds
+from mdp.ports import FAILED_FETCHES
 from mdp.storage.delta import DeltaStore
+from mdp_tests.defs.conftest import NOBODY_COUNTS
+from mdp_tests.pipeline.test_failed_days import failed
 from mdp_tests.support.builders import at
 from mdp_tests.support.scripted_source import ScriptedExchanges
 
@@ -49,6 +53,9 @@ class Night:
             "store": self.store,
             "io_manager": CandleIOManager(self.store, StepRetries(delay_s=0)),
             "sources": self.exchanges,
+            "native_sources": self.exchanges,
+            "collecting": Collecting(Rounds(wait_s=0)),
+            "budget_report": lambda: NOBODY_COUNTS,
             "clock": lambda: self.now,
             "reference": Reference({}, ()),
             "duckdb": LakeSql(lake_dir=str(self.lake_dir)),
@@ -146,10 +153,14 @@ def test_candles_that_are_not_the_exchange_s_own_are_found(night):
     }
 
 
-def test_where_nothing_can_be_compared_nothing_is_passed(tmp_path):
-    checks, coverage = Night(tmp_path / "empty").report()
+def test_where_nothing_can_be_compared_nothing_is_passed_and_what_failed_is_reported(tmp_path):
+    night = Night(tmp_path / "empty")
+    night.store.append(FAILED_FETCHES, failed("2024-12-30", failed_at=night.now))
+    checks, coverage = night.report()
     assert {check.passed for check in checks.values()} == {False}
-    assert {record.data["expected"] for record in coverage} == {0}
+    counts = {record.data["market"]: (record.data["days_not_collected"], record.data["present"]) for record in coverage}
+    assert counts.pop("binance:BTC-USDT") == (1, 0)
+    assert set(counts.values()) == {(0, 0)}
 
 
 def test_an_exchange_that_is_away_cannot_be_judged_and_that_is_no_failed_check(night):

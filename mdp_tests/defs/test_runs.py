@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
+
 import dagster as dg
 import polars as pl
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
 
+from mdp.bus.report import BudgetReport, ExchangeUse, QuotaUse
 from mdp.config.reference import Reference
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, slices_of
 from mdp.domain.market import Market
-from mdp.errors import ExchangeUnavailable, RateLimited, RequestRejected
-from mdp.ports import OHLCV
+from mdp.errors import ExchangeUnavailable, RateLimited, RequestRejected, WriteConflict
+from mdp.pipeline.collect import Collecting
+from mdp.ports import OHLCV, Fetched
 from mdp_tests.support.builders import at
 
 BTC, ETH, SOL = (f"binance:{base}-USDT" for base in ("BTC", "ETH", "SOL"))
@@ -135,7 +140,8 @@ def test_partitions_that_became_durable_before_a_failure_stay_green(platform):
     platform.exchanges.edit = dies_in_january
     result = platform.run(f"2024-12-30|{BTC}", f"2025-01-02|{BTC}")
     assert not result.success
-    assert platform.materialized("raw_ohlcv") == [f"2024-12-30|{BTC}", f"2024-12-31|{BTC}"]
+    for asset in LAYERS:
+        assert platform.materialized(asset) == [f"2024-12-30|{BTC}", f"2024-12-31|{BTC}"], asset
 
 
 @pytest.mark.parametrize(
@@ -148,20 +154,19 @@ def test_partitions_that_became_durable_before_a_failure_stay_green(platform):
     ],
     ids=lambda value: str(value)[:12],
 )
-def test_a_step_is_tried_again_only_where_that_can_help(platform, error, attempts):
-    def fail(asked, rows):
-        raise error
-
-    platform.exchanges.edit = fail
+def test_an_exchange_is_asked_again_only_where_that_can_help(platform, error, attempts):
+    platform.exchanges.edit = failing_for("okx", error)
     result = platform.run("2024-12-30|okx:BTC-USDT")
-    (failure,) = [event.event_specific_data for event in result.all_events if event.is_step_failure]
+    failure = the_failure(result)
     assert not result.success
+    assert failure.step == "raw_ohlcv", "nothing was collected: the later layers have nothing to do"
     assert len(platform.exchanges.asked) == attempts
-    assert failure.user_failure_data.description.startswith("okx: ")
-    assert failure.user_failure_data.metadata["a retry can help"].value is error.retryable
+    assert str(error) in failure.description
+    assert failure.metadata["a retry can help"].value is error.retryable
+    assert failure.metadata["error"].value == "NotCollected"
 
 
-def test_a_step_that_is_tried_again_and_succeeds_is_green(platform):
+def test_an_exchange_that_comes_back_within_the_step_leaves_the_run_green(platform):
     answers = iter([ExchangeUnavailable("okx", "503")])
 
     def once(asked, rows):
@@ -172,6 +177,142 @@ def test_a_step_that_is_tried_again_and_succeeds_is_green(platform):
     platform.exchanges.edit = once
     assert platform.run("2024-12-30|okx:BTC-USDT").success
     assert platform.materialized("ohlcv_resampled") == ["2024-12-30|okx:BTC-USDT"]
+
+
+def test_a_store_that_refuses_ends_the_step_and_the_asking_with_it(platform):
+    open_when_refused = []
+
+    class Refusing(type(platform.store)):
+        def replace(self, table, part, rows):
+            open_when_refused.append(list(platform.exchanges.closed))
+            raise WriteConflict("others kept winning")
+
+    platform.store = Refusing()
+    # Three slices, and room for two: whoever does not end it waits with an open connection to fetch the third.
+    platform.collecting = Collecting(memory_mb=1)
+    days = (f"2024-12-31|{BTC}", f"2025-02-01|{BTC}")
+    result = platform.run(*days, selection=[dg.AssetKey("raw_ohlcv")])
+    assert the_failure(result).description == "others kept winning"
+    assert len(open_when_refused) == 3, "a conflict is what the whole step is tried again for"
+    assert [len(closed) for closed in open_when_refused] == [0, 1, 2], "each attempt had ended before the next began"
+    assert len(platform.exchanges.closed) == len(platform.exchanges.opened) == 3
+
+
+@dataclass
+class Failed:
+    step: str
+    description: str
+    metadata: dict
+
+
+def the_failure(result):
+    """The one step of a run that failed, and what it said."""
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    said = event.event_specific_data.user_failure_data
+    return Failed(event.step_key, said.description, said.metadata)
+
+
+def failing_for(exchange, error):
+    def edit(asked, rows):
+        if asked[0].exchange == exchange:
+            raise error
+        return rows
+
+    return edit
+
+
+def output_metadata(result, asset):
+    (event,) = [e for e in result.all_events if e.event_type_value == "HANDLED_OUTPUT" and e.step_key == asset]
+    return event.event_specific_data.metadata
+
+
+UP, DOWN = "2024-12-30|bybit:SOL-USDT", "2024-12-30|okx:BTC-USDT"
+NOT_JUDGED = AssetCheckExecutionResolvedStatus.EXECUTION_FAILED
+
+
+def test_one_exchange_that_is_down_fails_no_partition_of_another_and_the_run_ends_failed_at_its_last_layer(platform):
+    platform.exchanges.edit = failing_for("okx", ExchangeUnavailable("okx", "503"))
+    result = platform.run(UP, DOWN)
+    for asset in LAYERS:
+        assert platform.materialized(asset) == [UP], asset
+        assert check_statuses(platform, asset) == {UP: OK, DOWN: NOT_JUDGED}, asset
+    failure = the_failure(result)
+    assert not result.success
+    assert failure.step == "ohlcv_resampled"
+    assert "okx:BTC-USDT [2024-12-30T00:00:00Z, 2024-12-31T00:00:00Z): okx: 503 (tried 3 times)" in failure.description
+    assert "mdp backfill --missing" in failure.description
+    assert [record.data for record in failure.metadata["not collected"].records] == [
+        {"exchange": "okx", "market": "okx:BTC-USDT", "first_day": "2024-12-30", "days": 1,
+         "error": "ExchangeUnavailable", "message": "okx: 503", "retryable": True, "attempts": 3}
+    ]  # fmt: skip
+    for asset in ("raw_ohlcv", "ohlcv"):
+        told = output_metadata(result, asset)["not collected"].records
+        assert [record.data["market"] for record in told] == ["okx:BTC-USDT"], f"{asset} says so and goes on"
+
+
+@pytest.mark.parametrize("layers", [("raw_ohlcv",), ("raw_ohlcv", "ohlcv")])
+def test_the_last_layer_that_was_selected_is_the_one_that_fails(platform, layers):
+    platform.exchanges.edit = failing_for("okx", RequestRejected("okx", "451"))
+    failure = the_failure(platform.run(UP, DOWN, selection=[dg.AssetKey(layer) for layer in layers]))
+    assert failure.step == layers[-1]
+    assert "asking again will not help" in failure.description
+    assert all(platform.materialized(layer) == [UP] for layer in layers)
+
+
+def test_a_day_that_could_not_be_asked_again_is_left_out_until_it_could(platform):
+    platform.run(UP, DOWN)
+    platform.now += timedelta(minutes=5)
+    platform.exchanges.edit = failing_for("okx", ExchangeUnavailable("okx", "503"))
+    assert not platform.run(UP, DOWN).success
+    for asset in LAYERS:
+        assert platform.materialized(asset).count(DOWN) == 1, asset
+        assert check_statuses(platform, asset) == {UP: OK, DOWN: NOT_JUDGED}, asset
+    platform.now += timedelta(minutes=5)
+    later = [dg.AssetKey("ohlcv"), dg.AssetKey("ohlcv_resampled")]
+    assert the_failure(platform.run(UP, DOWN, selection=later)).step == "ohlcv_resampled", "launched alone, it knows"
+    platform.exchanges.edit = lambda asked, rows: rows
+    assert platform.run(UP, DOWN).success
+
+
+def test_the_index_of_one_currency_does_not_fail_that_of_the_other(platform):
+    def eth_is_refused(asked, rows):
+        if asked[0].base == "ETH":
+            raise RequestRejected("deribit", "11050 bad request")
+        return rows
+
+    platform.exchanges.edit = eth_is_refused
+    result = platform.run("BTC|2024-12-30", "ETH|2024-12-30", job="dvol_job")
+    assert the_failure(result).step == "dvol"
+    for asset in ("raw_dvol", "dvol"):
+        assert platform.materialized(asset) == ["BTC|2024-12-30"]
+        assert check_statuses(platform, asset, CURRENCY_DAYS) == {"BTC|2024-12-30": OK, "ETH|2024-12-30": NOT_JUDGED}
+
+
+def test_a_step_says_what_it_asked_of_each_exchange(platform):
+    def answer(asked, rows):
+        retried = {"RateLimited": 2} if asked[0].exchange == "okx" else {}
+        return Fetched(rows, requests=4, retried=retried, waited_s=1.25)
+
+    use = QuotaUse("market/candles", 40, 2, "local-dev", 32, 12, 12, {}, 0, 0)
+    platform.budget_report = BudgetReport(
+        "embedded", is_running=True, problem="",
+        exchanges=[ExchangeUse(name, "default", 99, 5, 1.5, 1, 0, "", [use], []) for name in ("okx", "deribit")],
+    )  # fmt: skip
+    platform.exchanges.answer = answer
+    metadata = output_metadata(platform.run(UP, DOWN, selection=[dg.AssetKey("raw_ohlcv")]), "raw_ohlcv")
+    assert metadata["requests"].value == 2 * 4
+    assert metadata["retried"].data == {"RateLimited": 2}
+    assert metadata["waited_s"].value == pytest.approx(2.5)
+    rows = {record.data["exchange"]: record.data for record in metadata["by_exchange"].records}
+    assert (rows["okx"]["slices"], rows["okx"]["requests"], rows["okx"]["retried"]) == (1, 4, 2)
+    assert rows["bybit"]["retried"] == 0
+    (budget,) = [record.data for record in metadata["budget"].records]
+    assert (budget["exchange"], budget["quota"], budget["used"], budget["of_our"], budget["waits"]) == (
+        "okx", "market/candles", 12, 32, 5,
+    )  # fmt: skip
+    partition = platform.metadata("raw_ohlcv", DOWN)
+    assert (partition["requests"], partition["source"], partition["waited_s"]) == (4, "rest", 1.2)
+    assert [record.data for record in partition["retried"].records] == [{"error": "RateLimited", "requests": 2}]
 
 
 def test_a_step_whose_upstream_was_never_collected_says_what_to_do(platform):

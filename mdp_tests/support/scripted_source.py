@@ -5,7 +5,7 @@ Not here: the wire of an exchange (``scripted_exchange``, ``mdp.simulator``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -26,11 +26,14 @@ Asked = tuple[Market, Timeframe, Interval]
 class ScriptedExchanges:
     """Opens sources whose every candle is made by ``price``; ``edit`` may change an answer, or raise.
 
+    ``answer`` makes what ``fetch`` returns of the rows; without it, two requests. ``while_asked`` is awaited first.
     ``listed_at`` is when the first candle of every market opens.
     """
 
     price: Callable[[Market, datetime], float] = lambda market, moment: 100.0 + moment.minute
     edit: Callable[[Asked, pl.DataFrame], pl.DataFrame] = lambda asked, rows: rows
+    answer: Callable[[Asked, pl.DataFrame], Fetched] = lambda asked, rows: Fetched(rows, requests=2)
+    while_asked: Callable[[Asked], Awaitable[None]] | None = None
     listed_at: datetime | None = None
     asked: list[Asked] = field(default_factory=list)
     opened: list[Exchange] = field(default_factory=list)
@@ -54,8 +57,10 @@ class ScriptedSource:
 
     async def fetch(self, market: Market, timeframe: Timeframe, window: Interval) -> Fetched:
         self.script.asked.append((market, timeframe, window))
-        rows = self._rows(market, timeframe, window)
-        return Fetched(self.script.edit((market, timeframe, window), rows), requests=2)
+        if self.script.while_asked is not None:
+            await self.script.while_asked((market, timeframe, window))
+        asked = (market, timeframe, window)
+        return self.script.answer(asked, self.script.edit(asked, self._rows(market, timeframe, window)))
 
     def _rows(self, market: Market, timeframe: Timeframe, window: Interval) -> pl.DataFrame:
         start = max(window.start, self.script.listed_at or window.start)

@@ -3,15 +3,21 @@
 Not here: asking (``pipeline.collect``).
 """
 
+from collections.abc import Callable
+
 import dagster as dg
 
+from mdp.bus.report import BudgetReport
 from mdp.config.settings import Settings
 from mdp.defs.io_managers import Batches, streamed
-from mdp.defs.metadata import column_schema
+from mdp.defs.metadata import budget_metadata, column_schema, tallies_metadata
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, slices_of
 from mdp.domain.candles import RAW_SCHEMA
-from mdp.pipeline.collect import OpenSource, collect_candles, collect_dvol
+from mdp.pipeline.collect import Collecting, OpenSource, Tallies, collect_candles, collect_dvol
 from mdp.ports import Clock
+
+ReadBudgets = Callable[[], BudgetReport]
+"""Tells how much of the quotas is in use."""
 
 
 @dg.asset(
@@ -24,14 +30,21 @@ from mdp.ports import Clock
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def raw_ohlcv(
-    context: dg.AssetExecutionContext, sources: dg.ResourceParam[OpenSource], clock: dg.ResourceParam[Clock]
+    context: dg.AssetExecutionContext,
+    sources: dg.ResourceParam[OpenSource],
+    clock: dg.ResourceParam[Clock],
+    collecting: dg.ResourceParam[Collecting],
+    budget_report: dg.ResourceParam[ReadBudgets],
 ) -> dg.Output[Batches]:
     """One row per market and minute as the exchange answered it, in our columns, unjudged.
 
     Off-grid, repeated and unfinished candles are included. `fetches` beside it says what was asked, and when.
     """
-    parts = slices_of(context.partition_keys)
-    return streamed(collect_candles(parts, sources, clock))
+    tallies: Tallies = {}
+    batches = collect_candles(
+        slices_of(context.partition_keys), sources, clock, how=collecting, run_id=context.run.run_id, tallies=tallies
+    )
+    return streamed(batches, lambda: tallies_metadata(tallies) | budget_metadata(budget_report(), tallies))
 
 
 @dg.asset(
@@ -47,11 +60,17 @@ def raw_dvol(
     context: dg.AssetExecutionContext,
     sources: dg.ResourceParam[OpenSource],
     clock: dg.ResourceParam[Clock],
+    collecting: dg.ResourceParam[Collecting],
+    budget_report: dg.ResourceParam[ReadBudgets],
     settings: dg.ResourceParam[Settings],
 ) -> dg.Output[Batches]:
     """One row per index, asked day and hour as Deribit answered it, unjudged.
 
     A day carries the hours before its midnight that its first minutes need.
     """
-    parts = slices_of(context.partition_keys)
-    return streamed(collect_dvol(parts, sources, clock, max_age_minutes=settings.dvol.max_age_minutes))
+    tallies: Tallies = {}
+    batches = collect_dvol(
+        slices_of(context.partition_keys), sources, clock, max_age_minutes=settings.dvol.max_age_minutes,
+        how=collecting, run_id=context.run.run_id, tallies=tallies,
+    )  # fmt: skip
+    return streamed(batches, lambda: tallies_metadata(tallies) | budget_metadata(budget_report(), tallies))

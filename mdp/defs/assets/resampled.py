@@ -26,4 +26,4 @@ def ohlcv_resampled(ohlcv: Stored, clock: dg.ResourceParam[Clock]) -> dg.Output[
 
     `minutes` says how many it holds (table `ohlcv`, views `ohlcv_5m` … `ohlcv_1d`). Equal to the exchange's own.
     """
-    return streamed(resample_candles(ohlcv.parts, ohlcv.store, clock))
+    return streamed(resample_candles(ohlcv.parts, ohlcv.store, clock, run_id=ohlcv.run_id))

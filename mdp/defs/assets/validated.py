@@ -31,7 +31,7 @@ def ohlcv(
     Rows that break one are kept in `rejected_ohlcv` with its name, missing minutes in `gaps` with their cause,
     changed candles in `revisions`. Nothing is filled in.
     """
-    return streamed(judge_candles(raw_ohlcv.parts, raw_ohlcv.store, reference, clock))
+    return streamed(judge_candles(raw_ohlcv.parts, raw_ohlcv.store, reference, clock, run_id=raw_ohlcv.run_id))
 
 
 @dg.asset(
@@ -52,5 +52,5 @@ def dvol(
 
     Absent where that hour is older than the set limit.
     """
-    limit = settings.dvol.max_age_minutes
-    return streamed(judge_dvol(raw_dvol.parts, raw_dvol.store, reference, clock, max_age_minutes=limit))
+    given, limit = raw_dvol, settings.dvol.max_age_minutes
+    return streamed(judge_dvol(given.parts, given.store, reference, clock, max_age_minutes=limit, run_id=given.run_id))

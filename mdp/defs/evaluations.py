@@ -1,0 +1,127 @@
+"""What the integrity checks say to Dagster: verdicts as evaluations, one for each partition.
+
+Not here: what integrity means (``pipeline.integrity``), the checks themselves (``checks``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+
+from mdp.defs.metadata import records_table
+from mdp.defs.partitions import key_of
+from mdp.pipeline.failed_days import LeftOut
+from mdp.pipeline.integrity import (
+    Inspect,
+    Verdict,
+    inspect_candles,
+    inspect_dvol,
+    inspect_raw_candles,
+    inspect_raw_dvol,
+    inspect_resampled,
+    total_findings,
+)
+from mdp.ports import CandleStore, Slice
+
+CHECK_NAME = "integrity"
+
+INSPECTIONS: dict[str, Inspect] = {
+    "raw_ohlcv": inspect_raw_candles,
+    "ohlcv": inspect_candles,
+    "ohlcv_resampled": inspect_resampled,
+    "raw_dvol": inspect_raw_dvol,
+    "dvol": inspect_dvol,
+}
+"""How each partitioned asset is judged."""
+
+Verdicts = dict[tuple[Slice, date], Verdict]
+
+
+def verdicts_of(asset: str, store: CandleStore, parts: Iterable[Slice], run_id: str) -> Verdicts:
+    """Judge the days of an asset that were collected; of the others there is nothing to judge.
+
+    Args:
+        asset: Its name.
+        store: Where it is kept.
+        parts: The slices of the run.
+        run_id: The run.
+    """
+    inspect = INSPECTIONS[asset]
+    return {
+        (part, day): verdict
+        for part in LeftOut(store, run_id).without(parts)
+        for day, verdict in inspect(store, part).items()
+    }
+
+
+def severity(verdicts: Mapping[Any, Verdict]) -> dg.AssetCheckSeverity:
+    """Return how bad it is: a broken promise is an error and blocks what lies downstream; a doubt only warns."""
+    holds = all(verdict.holds for verdict in verdicts.values())
+    return dg.AssetCheckSeverity.WARN if holds else dg.AssetCheckSeverity.ERROR
+
+
+def passed(verdicts: Mapping[Any, Verdict]) -> bool:
+    """Tell whether nothing is broken and nothing doubtful."""
+    return all(verdict.holds and not verdict.doubts for verdict in verdicts.values())
+
+
+def findings(verdicts: Verdicts) -> dict[str, Any]:
+    """Return what was found, as metadata: the first 200 findings, and all of them added up."""
+    metadata: dict[str, Any] = {
+        "partitions": len(verdicts),
+        "rows": sum(verdict.rows for verdict in verdicts.values()),
+    }
+    found = [
+        (str(part.market), day.isoformat(), "broken" if name in verdict.broken else "doubt", name, count)
+        for (part, day), verdict in verdicts.items()
+        for name, count in {**verdict.broken, **verdict.doubts}.items()
+    ]
+    if found:
+        metadata["findings"] = records_table(("market", "day", "kind", "what", "count"), found[:200])
+        metadata["totals"] = records_table(("what", "count"), sorted(total_findings(verdicts.values()).items()))
+    return metadata
+
+
+def evaluations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, verdicts: Verdicts
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield one evaluation for each partition.
+
+    Dagster evaluates a run of many partitions as one, without partition, and shows each of them as skipped. An
+    evaluation counts only for the materialization it names, so each names the latest of its partition.
+    """
+    judged = _latest_materializations(instance, asset, {key_of(part.market, day) for part, day in verdicts})
+    for (part, day), verdict in verdicts.items():
+        partition = key_of(part.market, day)
+        yield dg.AssetCheckEvaluation(
+            asset_key=asset,
+            check_name=CHECK_NAME,
+            passed=passed({day: verdict}),
+            severity=severity({day: verdict}),
+            metadata=findings({(part, day): verdict}),
+            target_materialization_data=judged.get(partition),
+            blocking=True,
+            partition=partition,
+        )
+
+
+def _latest_materializations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: set[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    latest = instance.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=partitions
+    )
+    wanted = dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(latest.values()))
+    records = instance.fetch_materializations(wanted, limit=max(1, len(latest))).records
+    return {
+        str(record.partition_key): AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in records
+    }
