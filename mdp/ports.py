@@ -189,6 +189,10 @@ class CandleSource(Protocol):
         ...
 
 
+OpenSource = Callable[[Exchange], CandleSource]
+"""Makes the source of an exchange, not yet connected."""
+
+
 class CandleStore(Protocol):
     """Where tables are kept. Safe for many processes at once; every write is all or nothing."""
 

@@ -13,8 +13,7 @@ from mdp.config.services import exchange_settings
 from mdp.config.settings import Settings
 from mdp.domain.market import Exchange
 from mdp.domain.quota import Priority
-from mdp.pipeline.fetching import OpenSource
-from mdp.ports import CandleSource, Clock, PageSpool
+from mdp.ports import CandleSource, Clock, OpenSource, PageSpool
 
 
 def utc_now() -> datetime:

@@ -17,8 +17,7 @@ from mdp.pipeline.agreement import (
     lags,
     last_full_day,
 )
-from mdp.pipeline.collect import OpenSource
-from mdp.ports import CandleStore, Clock
+from mdp.ports import CandleStore, Clock, OpenSource
 
 WARN = dg.AssetCheckSeverity.WARN
 

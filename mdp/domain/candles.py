@@ -5,7 +5,6 @@ Not here: whether a row is a good candle (``rules``), where tables are kept (``s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import polars as pl
@@ -169,33 +168,3 @@ def require_schema(frame: pl.DataFrame, schema: pl.Schema, table: str) -> None:
 def empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return a frame of ``schema`` without rows."""
     return pl.DataFrame(schema=pl.Schema(schema))
-
-
-_NOT_CONTENT = ("ingested_at", "fetched_at", "failed_at", "seen_at", "revised_at")
-
-
-def digest(frame: pl.DataFrame) -> str:
-    """Return the SHA-256 of what a frame says, whatever day it was collected on.
-
-    Two frames with the same rows in the same order have the same digest on every machine and library version; the
-    columns that say when a row was collected do not count.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    sha = hashlib.sha256()
-    for column in frame.drop(_NOT_CONTENT, strict=False):
-        sha.update(f"{column.name}|{column.dtype}|{len(column)}|".encode())
-        nulls = column.is_null()
-        sha.update(nulls.cast(pl.UInt8).to_numpy().tobytes())
-        if column.dtype == pl.List(pl.String):
-            lengths = column.list.len().fill_null(0)
-            sha.update(lengths.cast(pl.Int64).to_numpy().tobytes())
-            column = column.filter(lengths > 0).explode()
-        if column.dtype == pl.String:
-            text = column.fill_null("")
-            sha.update(text.str.len_bytes().cast(pl.Int64).to_numpy().tobytes())
-            sha.update(text.str.join("").item().encode())
-        else:
-            sha.update(column.to_physical().fill_null(0).to_numpy().tobytes())
-    return sha.hexdigest()

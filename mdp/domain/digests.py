@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 _NOT_CONTENT = ("ingested_at", "fetched_at", "failed_at", "seen_at", "revised_at")
 
@@ -71,7 +72,7 @@ def _feed(column: pl.Series) -> _Feed:
     return _joined(nulls, lambda first, last: values[first:last].tobytes())
 
 
-def _joined(nulls: np.ndarray, values: _Feed) -> _Feed:  # type: ignore[type-arg]
+def _joined(nulls: NDArray[np.uint8], values: _Feed) -> _Feed:
     return lambda first, last: nulls[first:last].tobytes() + values(first, last)
 
 
@@ -84,7 +85,7 @@ def _texts(column: pl.Series) -> _Feed:
     return lambda first, last: lengths[first:last].tobytes() + letters[ends[first] : ends[last]]
 
 
-def _listed(lengths: np.ndarray, texts: _Feed) -> _Feed:  # type: ignore[type-arg]
+def _listed(lengths: NDArray[np.int64], texts: _Feed) -> _Feed:
     """Lengths of the lists, then the texts in them."""
     ends = np.concatenate(([0], np.cumsum(lengths)))
     return lambda first, last: lengths[first:last].tobytes() + texts(int(ends[first]), int(ends[last]))

@@ -116,6 +116,8 @@ def to_candles(accepted: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 
 def count_failures(rejected: pl.DataFrame) -> dict[str, int]:
     """Count the rejected rows by rule; a row that broke two rules counts for both. Rules nobody broke are left out."""
+    if rejected.is_empty():
+        return {}
     counts = rejected["failed_rules"].explode().drop_nulls().value_counts(sort=True)
     return dict(zip(counts["failed_rules"].to_list(), counts["count"].to_list(), strict=True))
 

@@ -15,8 +15,7 @@ import polars as pl
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.pipeline.collect import OpenSource
-from mdp.ports import OHLCV, CandleStore, Slice
+from mdp.ports import OHLCV, CandleStore, OpenSource, Slice
 
 FRESH_WITHIN = timedelta(hours=26)
 """A day is collected within two hours of its end."""

@@ -19,11 +19,11 @@ from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import Batch, days_of, floor_to_day
 from mdp.pipeline.evidence import batch_of_fetched
 from mdp.pipeline.failed_days import NotCollected, batch_of_missed, failures_of
-from mdp.pipeline.fetching import Ask, Got, Missed, OpenSource, Sleep, fetch_ahead
+from mdp.pipeline.fetching import Ask, Got, Missed, Sleep, fetch_ahead
 from mdp.pipeline.rounds import Rounds
-from mdp.ports import RAW_DVOL, RAW_OHLCV, Clock, Fetched, PageSpool, Slice, Table
+from mdp.ports import RAW_DVOL, RAW_OHLCV, Clock, Fetched, OpenSource, PageSpool, Slice, Table
 
-__all__ = ["Collecting", "OpenSource", "Tally", "collect_candles", "collect_dvol"]
+__all__ = ["Collecting", "Tally", "collect_candles", "collect_dvol"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from mdp.domain.candles import ARCHIVE_FILE_SCHEMA, FETCH_SCHEMA, digest
+from mdp.domain.candles import ARCHIVE_FILE_SCHEMA, FETCH_SCHEMA
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.timeframe import Timeframe
-from mdp.pipeline.batches import Batch, Write, days_of, report_rows
+from mdp.pipeline.batches import Batch, Write, days_of, report_days, rows_by_day
 from mdp.ports import ARCHIVE_FILES, FETCHES, ArchiveFile, Clock, Fetched, Slice, Table
 
 
@@ -27,12 +27,12 @@ def batch_of_fetched(part: Slice, table: Table, rows: pl.DataFrame, fetched: Fet
         clock: Stamps the evidence.
     """
     rows = rows.sort("window_start", "open_time", maintain_order=True)
-    by_day = {day: rows.filter(pl.col("window_start") == window.start) for day, window in days_of(part)}
-    sources = {day: _source(found, fetched, part) for day, found in by_day.items()}
+    reports = report_days(rows, "window_start", part)
+    sources = {day: _source(found, fetched, part) for day, found in rows_by_day(rows, "window_start", part)}
     evidence = pl.DataFrame(
         [
             (part.market.exchange.value, part.market.symbol_key, part.timeframes[0].value, window.start, window.end,
-             len(by_day[day]), digest(by_day[day]), fetched.requests, sources[day], clock())
+             reports[day].rows, reports[day].digest, fetched.requests, sources[day], clock())
             for day, window in days_of(part)
         ],
         schema=FETCH_SCHEMA,
@@ -47,7 +47,7 @@ def batch_of_fetched(part: Slice, table: Table, rows: pl.DataFrame, fetched: Fet
         ),
         days={
             day: replace(
-                report_rows(by_day[day]),
+                reports[day],
                 requests=fetched.requests,
                 source=sources[day],
                 retried=dict(fetched.retried),

@@ -18,10 +18,7 @@ from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import MdpError
 from mdp.pipeline.rounds import Rounds, speaks_for_exchange, speaks_for_slice
-from mdp.ports import CandleSource, Clock, Fetched, Slice
-
-OpenSource = Callable[[Exchange], CandleSource]
-"""Makes the source of an exchange, not yet connected."""
+from mdp.ports import CandleSource, Clock, Fetched, OpenSource, Slice
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for so many seconds."""

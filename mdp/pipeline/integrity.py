@@ -12,7 +12,8 @@ from datetime import date
 import polars as pl
 
 from mdp.domain import dvol
-from mdp.domain.candles import VALUE_COLUMNS, digest
+from mdp.domain.candles import VALUE_COLUMNS
+from mdp.domain.digests import digest
 from mdp.domain.gaps import Cause, find_gaps, tile
 from mdp.domain.interval import Interval
 from mdp.domain.resample import resample_all

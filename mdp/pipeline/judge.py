@@ -5,6 +5,7 @@ Not here: the rules themselves (``domain.rules``), longer timeframes (``resampli
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime
@@ -17,10 +18,10 @@ from mdp.domain.candles import GAP_SCHEMA
 from mdp.domain.gaps import explain, find_gaps
 from mdp.domain.interval import Interval
 from mdp.domain.revisions import find_revisions
-from mdp.domain.rules import Asked, count_failures, split_by_rules, to_candles
+from mdp.domain.rules import Asked, Judged, count_failures, split_by_rules, to_candles
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import SliceMissing
-from mdp.pipeline.batches import Batch, DayReport, Write, days_of, report_rows, rows_by_day
+from mdp.pipeline.batches import Batch, DayReport, Write, days_of, report_days, rows_by_day
 from mdp.pipeline.failed_days import LeftOut
 from mdp.ports import (
     DVOL,
@@ -60,13 +61,8 @@ def judge_candles(
     left_out = LeftOut(store, run_id)
     for part in left_out.without(parts):
         raw = _read_collected(store, RAW_OHLCV, part)
-        # Each day against its own window: a stray row must not be judged by how many days the run happens to hold.
-        judged = [
-            split_by_rules(raw.filter(pl.col("window_start") == window.start), Asked(window, Timeframe.M1))
-            for _, window in days_of(part)
-        ]
-        rejected = pl.concat([day.rejected for day in judged])
-        candles = to_candles(pl.concat([day.accepted for day in judged]), Timeframe.M1)
+        judged = _judge_days(raw, part)
+        rejected, candles = judged.rejected, to_candles(judged.accepted, Timeframe.M1)
         listed_at = reference.listed_at(part.market)
         gaps = _gaps(part, candles, Timeframe.M1, listed_at, reference, clock)
         revisions = find_revisions(store.read(OHLCV, part), candles, revised_at=clock())
@@ -135,6 +131,21 @@ def judge_dvol(
             days=_reports(part, values, pl.concat(rejected), gaps, _on_the_day_it_shows(revisions, part.window)),
         )
     left_out.require_none()
+
+
+def _judge_days(raw: pl.DataFrame, part: Slice) -> Judged:
+    """Judge each day against its own window: a stray row must not be judged by how many days the run happens to hold.
+
+    Where every row stands under its own day and is good, judging all days at once says the same.
+    """
+    is_at_home = (raw["open_time"].dt.truncate("1d") == raw["window_start"]).all()
+    if is_at_home and (whole := split_by_rules(raw, Asked(part.window, Timeframe.M1))).rejected.is_empty():
+        return whole
+    judged = [
+        split_by_rules(raw.filter(pl.col("window_start") == window.start), Asked(window, Timeframe.M1))
+        for _, window in days_of(part)
+    ]
+    return Judged(pl.concat(day.accepted for day in judged), pl.concat(day.rejected for day in judged))
 
 
 def _read_collected(store: CandleStore, table: Table, part: Slice) -> pl.DataFrame:
@@ -211,22 +222,22 @@ def _on_the_day_it_shows(revisions: pl.DataFrame, window: Interval) -> pl.DataFr
 def _reports(
     part: Slice, rows: pl.DataFrame, rejected: pl.DataFrame, gaps: pl.DataFrame, revisions: pl.DataFrame
 ) -> dict[date, DayReport]:
-    gaps_by_day = dict(rows_by_day(gaps, "start", part))
+    gaps_by_day = dict(rows_by_day(gaps.filter(timeframe="1m"), "start", part))
     rejected_by_day = dict(rows_by_day(rejected, "window_start", part))
     revised_by_day = dict(rows_by_day(revisions, "open_time", part))
     return {
         day: replace(
-            report_rows(found),
-            gaps=dict(
-                gaps_by_day[day]
-                .filter(timeframe="1m")
-                .group_by("cause")
-                .agg(pl.col("slots").sum())
-                .sort("cause")
-                .iter_rows()
-            ),
+            report,
+            gaps=_slots_by_cause(gaps_by_day[day]),
             rejected=count_failures(rejected_by_day[day]),
             revised=len(revised_by_day[day]),
         )
-        for day, found in rows_by_day(rows, "open_time", part)
+        for day, report in report_days(rows, "open_time", part).items()
     }
+
+
+def _slots_by_cause(gaps: pl.DataFrame) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for cause, slots in gaps.select("cause", "slots").iter_rows():
+        counted[cause] += slots
+    return dict(sorted(counted.items()))

@@ -14,7 +14,7 @@ from mdp.domain.interval import Interval
 from mdp.domain.resample import resample_all
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.errors import SliceMissing
-from mdp.pipeline.batches import Batch, Write, days_of, report_rows, rows_by_day
+from mdp.pipeline.batches import Batch, Write, days_of, report_days, rows_by_day
 from mdp.pipeline.failed_days import LeftOut
 from mdp.ports import GAPS, OHLCV, CandleStore, Clock, Slice
 
@@ -44,7 +44,7 @@ def resample_candles(parts: Iterable[Slice], store: CandleStore, clock: Clock, *
         yield Batch(
             part=target,
             writes=(Write(OHLCV, target, made),),
-            days={day: report_rows(found) for day, found in rows_by_day(made, "open_time", part)},
+            days=report_days(made, "open_time", part),
         )
     left_out.require_none()
 

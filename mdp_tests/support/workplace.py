@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mdp.cli.processes import dagster_environment
 from mdp.config.settings import Settings, load_settings
-from mdp.domain.candles import digest
+from mdp.domain.digests import digest
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import RESAMPLED, Timeframe

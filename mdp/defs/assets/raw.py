@@ -13,8 +13,8 @@ from mdp.defs.io_managers import Batches, streamed
 from mdp.defs.metadata import budget_metadata, column_schema, tallies_metadata
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, slices_of
 from mdp.domain.candles import RAW_SCHEMA
-from mdp.pipeline.collect import Collecting, OpenSource, Tallies, collect_candles, collect_dvol
-from mdp.ports import Clock
+from mdp.pipeline.collect import Collecting, Tallies, collect_candles, collect_dvol
+from mdp.ports import Clock, OpenSource
 
 ReadBudgets = Callable[[], BudgetReport]
 """Tells how much of the quotas is in use."""
