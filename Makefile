@@ -45,8 +45,8 @@ fmt: $(INSTALLED)  ## Format the code, mend what ruff can mend
 	$(BIN)/ruff format mdp mdp_tests
 	$(BIN)/ruff check --fix mdp mdp_tests
 
-bench: $(INSTALLED)  ## Measure the hot paths against their floors (prints a table)
-	$(BIN)/python -m mdp_tests.benchmarks
+bench: $(INSTALLED)  ## Measure the hot paths against their floors: make bench, or make bench ONLY=rest
+	$(BIN)/python -m mdp_tests.benchmarks $(ONLY)
 
 golden: $(INSTALLED)  ## Write the asset-graph snapshot anew; then read the diff
 	WRITE_SNAPSHOT=1 $(PYTEST) mdp_tests/defs/test_graph_snapshot.py

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 import dagster as dg
@@ -96,19 +97,21 @@ def evaluations(
     Dagster evaluates a run of many partitions as one, without partition, and shows each of them as skipped. An
     evaluation counts only for the materialization it names, so each names the latest of its partition.
     """
-    judged = _latest_materializations(instance, asset, {key_of(part.market, day) for part, day in verdicts})
-    for (part, day), verdict in verdicts.items():
-        partition = key_of(part.market, day)
-        yield dg.AssetCheckEvaluation(
-            asset_key=asset,
-            check_name=CHECK_NAME,
-            passed=passed({day: verdict}),
-            severity=severity({day: verdict}),
-            metadata=findings({(part, day): verdict}),
-            target_materialization_data=judged.get(partition),
-            blocking=True,
-            partition=partition,
-        )
+    # Slice by slice: a materialization is read with all its metadata, and a range has thousands.
+    for part, of_part in groupby(verdicts, key=lambda of: of[0]):
+        days = {key_of(part.market, day): (part, day) for _, day in of_part}
+        judged = _latest_materializations(instance, asset, set(days))
+        for partition, of in days.items():
+            yield dg.AssetCheckEvaluation(
+                asset_key=asset,
+                check_name=CHECK_NAME,
+                passed=passed({of: verdicts[of]}),
+                severity=severity({of: verdicts[of]}),
+                metadata=findings({of: verdicts[of]}),
+                target_materialization_data=judged.get(partition),
+                blocking=True,
+                partition=partition,
+            )
 
 
 def _latest_materializations(

@@ -1,38 +1,55 @@
-"""The volatility index by the minute, made from the exchange's closed hours.
+"""The volatility index by the minute, made from the exchange's closed candles: hours, or minutes.
 
-Not here: judging the hours (``rules``), fetching them (``exchanges``).
+Not here: judging the candles (``rules``), fetching them (``exchanges``), which length is wanted (``config``).
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from mdp.domain.candles import CANDLE_SCHEMA, DVOL_SCHEMA
+from mdp.domain.candles import CANDLE_SCHEMA, DVOL_SCHEMA, TIME
 from mdp.domain.interval import Interval
 from mdp.domain.revisions import find_revisions as find_candle_revisions
-from mdp.domain.timeframe import Timeframe
+from mdp.domain.rules import Asked
+from mdp.domain.timeframe import EPOCH, Timeframe
 
-HOUR = Timeframe.H1
+LENGTHS: tuple[Timeframe, ...] = (Timeframe.M1, Timeframe.H1)
+"""Lengths of the candles from which the index may be made."""
+
+Ints = NDArray[np.int64]
+
+_MICROSECOND = timedelta(microseconds=1)
+_MINUTE_US = Timeframe.M1.microseconds
 
 
-def hours_needed(window: Interval, max_age_minutes: int) -> Interval:
-    """Return the window of hours from which every minute of ``window`` can be made.
+def candles_needed(window: Interval, candle: Timeframe, max_age_minutes: int) -> Interval:
+    """Return the window of candles from which every minute of ``window`` can be made.
 
-    The first minute may take its value from an hour that closed up to ``max_age_minutes`` before it.
+    The first minute may take its value from a candle that closed up to ``max_age_minutes`` before it.
+
+    Args:
+        window: Minutes wanted.
+        candle: Length of the candles, one of ``LENGTHS``.
+        max_age_minutes: A minute that opens this long or longer after the last closed candle has no value.
     """
-    earliest = HOUR.floor(window.start - timedelta(minutes=max_age_minutes))
+    earliest = candle.floor(window.start - timedelta(minutes=max_age_minutes))
     return Interval(earliest, window.end)
 
 
-def minutes_from_hours(hours: pl.DataFrame, window: Interval, *, max_age_minutes: int) -> pl.DataFrame:
-    """Give each minute the close of the last hour that was closed when the minute opened.
+def minutes_from_candles(
+    candles: pl.DataFrame, candle: Timeframe, window: Interval, *, max_age_minutes: int
+) -> pl.DataFrame:
+    """Give each minute the close of the last candle that was closed when the minute opened.
 
     Args:
-        hours: Accepted hours of one index, sorted by open time, unique; those of ``hours_needed(window)``.
+        candles: Accepted candles of one index, sorted by open time, unique; those of ``candles_needed(window, …)``.
+        candle: Their length, one of ``LENGTHS``.
         window: Minutes wanted.
-        max_age_minutes: A minute that opens this long or longer after the last closed hour has no row.
+        max_age_minutes: A minute that opens this long or longer after the last closed candle has no row.
 
     Returns:
         Minutes that have a value; a minute without one is absent, never filled across an outage.
@@ -45,57 +62,95 @@ def minutes_from_hours(hours: pl.DataFrame, window: Interval, *, max_age_minutes
     """
     if not (Timeframe.M1.is_on_grid(window.start) and Timeframe.M1.is_on_grid(window.end)):
         raise ValueError(f"window: expected bounds on the grid of minutes, got {window}")
-    if hours.is_empty() or window.is_empty:
-        return pl.DataFrame(schema=DVOL_SCHEMA)
-    minutes = pl.DataFrame(
-        {"open_time": pl.datetime_range(window.start, window.end, "1m", closed="left", time_unit="us", eager=True)}
+    opened = candles["open_time"].to_physical().to_numpy()
+    first, minutes = _minutes_carried(opened, candle, window, max_age_minutes)
+    # Each candle is written once for each minute that carries it: no search, no division, no table of empty minutes.
+    place = np.cumsum(minutes) - minutes
+    row = np.arange(minutes.sum())
+    age_of_first = (first - opened) // _MINUTE_US - candle.minutes
+    age = np.repeat((age_of_first - place).astype(np.int32), minutes) + row.astype(np.int32)
+    open_time = np.repeat(first - place * _MINUTE_US, minutes) + row * _MINUTE_US
+    carried = pl.DataFrame(
+        {
+            "open_time": pl.Series(open_time).cast(TIME),
+            "hour_open_time": pl.Series(np.repeat(opened, minutes)).cast(TIME),
+            "dvol": np.repeat(candles["close"].to_numpy(), minutes),
+            "age_minutes": age,
+        },
+        schema_overrides={"dvol": pl.Float64()},
     )
-    closes = hours.select(
-        (pl.col("open_time") + HOUR.duration).alias("hour_close_time"),
-        pl.col("open_time").alias("hour_open_time"),
-        pl.col("close").alias("dvol"),
-        "source",
-        pl.col("fetched_at").alias("ingested_at"),
-    )
-    age = (pl.col("open_time") - pl.col("hour_close_time")).dt.total_minutes().cast(pl.Int32)
-    return (
-        minutes.join_asof(closes, left_on="open_time", right_on="hour_close_time", strategy="backward")
-        .with_columns(age.alias("age_minutes"))
-        .filter(pl.col("age_minutes") < max_age_minutes)
-        .with_columns(
-            pl.lit(hours["exchange"][0]).alias("exchange"),
-            pl.lit(hours["symbol"][0]).alias("symbol"),
-            pl.lit(Timeframe.M1.value).alias("timeframe"),
-        )
-        .select(DVOL_SCHEMA.names())
-    )
+    return carried.with_columns(
+        _repeated(candles["exchange"], minutes),
+        _repeated(candles["symbol"], minutes),
+        pl.lit(Timeframe.M1.value).alias("timeframe"),
+        _repeated(candles["source"], minutes),
+        _repeated(candles["fetched_at"], minutes).alias("ingested_at"),
+    ).select(DVOL_SCHEMA.names())
 
 
-def find_revisions(stored: pl.DataFrame, new: pl.DataFrame, *, revised_at: datetime) -> pl.DataFrame:
-    """List the hours whose close, as stored minutes carry it, differs in the new minutes or is gone.
+def _minutes_carried(
+    opened: Ints, candle: Timeframe, window: Interval, max_age_minutes: int
+) -> tuple[Ints, Ints]:
+    """The first minute that carries each candle, in microseconds, and how many minutes do.
+
+    A candle speaks from its close until the next one closes, or until it is too old.
+    """
+    start, end = ((moment - EPOCH) // _MICROSECOND for moment in (window.start, window.end))
+    closed = opened + candle.microseconds
+    until = np.append(closed[1:], end)
+    first = np.maximum(closed, start)
+    last = np.minimum(np.minimum(until, end), closed + max_age_minutes * _MINUTE_US)
+    return first, np.maximum(last - first, 0) // _MINUTE_US
+
+
+def _repeated(values: pl.Series, times: Ints) -> pl.Expr | pl.Series:
+    """A column in which each value stands so many times; a column of one value costs nothing."""
+    if values.n_unique() == 1:
+        return pl.lit(values[0], dtype=values.dtype).alias(values.name)
+    return values.gather(pl.Series(np.repeat(np.arange(len(values), dtype=np.uint32), times)))
+
+
+def find_revisions(stored: pl.DataFrame, candles: pl.DataFrame, asked: Asked, *, revised_at: datetime) -> pl.DataFrame:
+    """List the candles whose close, as stored minutes carry it, is another one now or is gone.
+
+    A stored minute tells by itself how long the candle was that it carries. Candles of another length than asked for,
+    stored before the resolution was changed, are left out: they say nothing about those of this length. So are
+    candles from before what was asked for, stored when a greater age was allowed.
 
     Args:
         stored: Minutes that are stored for a window.
-        new: Minutes that will replace them, of the same window.
-        revised_at: When the new ones came.
+        candles: Accepted candles from which the minutes of that window are made now.
+        asked: The window and the length of ``candles``.
+        revised_at: When they came.
 
     Shape:
-        ``DVOL_SCHEMA`` in, ``REVISION_SCHEMA`` out: timeframe 1h, only ``old_close`` and ``new_close`` are set.
+        ``DVOL_SCHEMA`` and accepted ``RAW_SCHEMA`` in, ``REVISION_SCHEMA`` out: only ``old_close`` and ``new_close``
+        are set; ``timeframe`` is the length of the candle.
     """
-    return find_candle_revisions(_hours_of(stored), _hours_of(new), revised_at=revised_at)
+    is_compared = (candle_minutes() == asked.timeframe.minutes) & (pl.col("hour_open_time") >= asked.window.start)
+    old = stored.filter(is_compared).unique("hour_open_time", keep="first", maintain_order=True)
+    return find_candle_revisions(
+        _closes(old, asked.timeframe, open_time="hour_open_time", close="dvol"),
+        _closes(candles, asked.timeframe, open_time="open_time", close="close"),
+        revised_at=revised_at,
+    )
 
 
-def _hours_of(minutes: pl.DataFrame) -> pl.DataFrame:
-    """The hours behind some minutes, as candles of which only the close is known."""
+def candle_minutes() -> pl.Expr:
+    """The length in minutes of the candle that a stored minute carries, as its times tell it."""
+    return (pl.col("open_time") - pl.col("hour_open_time")).dt.total_minutes() - pl.col("age_minutes")
+
+
+def _closes(rows: pl.DataFrame, candle: Timeframe, *, open_time: str, close: str) -> pl.DataFrame:
+    """Candles of which only the close is known: Deribit's other prices are not what a minute carries."""
     known = {
-        "timeframe": pl.lit(HOUR.value),
-        "open_time": pl.col("hour_open_time"),
-        "close": pl.col("dvol"),
+        "exchange": pl.col("exchange"),
+        "symbol": pl.col("symbol"),
+        "timeframe": pl.lit(candle.value),
+        "open_time": pl.col(open_time),
+        "close": pl.col(close),
+        "source": pl.col("source"),
     }
-    hours = minutes.unique("hour_open_time", keep="first", maintain_order=True)
-    return hours.select(
-        known[name].alias(name) if name in known
-        else pl.col(name) if name in hours.columns
-        else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in CANDLE_SCHEMA.items()
-    )  # fmt: skip
+    return rows.select(
+        known.get(name, pl.lit(None, dtype=dtype)).alias(name) for name, dtype in CANDLE_SCHEMA.items()
+    )

@@ -1,7 +1,7 @@
 """Benchmarks of the hot paths: each against the least the hardware allows for the same result, interleaved in one run.
 
-``make bench`` prints a table; quote the ratios, since machines differ. Never part of the tests: nothing here fails
-because a machine is slow. Not here: fetching (the exchanges' own pages bound it).
+Quote the ratios, since machines differ. Never part of the tests: nothing here fails because a machine is slow.
+Not here: fetching (``fetching``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from mdp.domain.candles import CANDLE_SCHEMA, RAW_SCHEMA, TIME
-from mdp.domain.dvol import minutes_from_hours
+from mdp.domain.dvol import minutes_from_candles
 from mdp.domain.gaps import find_gaps
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.market import Market
@@ -87,8 +87,11 @@ def domain_pairs(candles: pl.DataFrame) -> dict[str, tuple[Work, Work]]:
         "find gaps / difference of the open times": (
             lambda: find_gaps(times, Timeframe.M1, YEAR), lambda: np.diff(stamps)),
         "DVOL hour to minute / repeat of the values": (
-            lambda: minutes_from_hours(hours, YEAR, max_age_minutes=120),
+            lambda: minutes_from_candles(hours, Timeframe.H1, YEAR, max_age_minutes=120),
             lambda: np.repeat(hours["close"].to_numpy(), 60)),
+        "DVOL minute to minute / copy of the values": (
+            lambda: minutes_from_candles(raw, Timeframe.M1, YEAR, max_age_minutes=120),
+            lambda: raw["close"].to_numpy().copy()),
     }  # fmt: skip
 
 
@@ -111,14 +114,17 @@ def storage_pairs(candles: pl.DataFrame, folder: Path) -> dict[str, tuple[Work, 
     }  # fmt: skip
 
 
-def measure(pairs: dict[str, tuple[Work, Work]]) -> None:
+def measure(pairs: dict[str, tuple[Work, Work]]) -> dict[str, dict[str, float]]:
     """Run each pair in turn and print the medians in milliseconds and the median of the ratios."""
+    found = {}
     for name, (ours, floor) in pairs.items():
         ours(), floor()
         timed = [(_ms(ours), _ms(floor)) for _ in range(ROUNDS)]
         mine, least = (statistics.median(column) for column in zip(*timed, strict=True))
         ratio = statistics.median(own / other for own, other in timed)
         print(f"| {name} | {mine:.1f} | {least:.2f} | {ratio:.1f} |")
+        found[name] = {"ms": mine, "floor_ms": least, "ratio": ratio}
+    return found
 
 
 def _ms(work: Work) -> float:
@@ -127,9 +133,10 @@ def _ms(work: Work) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-if __name__ == "__main__":
+def run() -> dict[str, dict[str, float]]:
+    """Measure every pair."""
     year = market_year()
-    print("| a market-year: work / floor | ms | floor, ms | ratio |\n|---|---:|---:|---:|")
-    measure(domain_pairs(year))
+    print("\n| a market-year: work / floor | ms | floor, ms | ratio |\n|---|---:|---:|---:|")
+    found = measure(domain_pairs(year))
     with tempfile.TemporaryDirectory() as temporary:
-        measure(storage_pairs(year, Path(temporary)))
+        return {**found, **measure(storage_pairs(year, Path(temporary)))}

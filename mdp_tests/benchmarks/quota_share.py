@@ -105,13 +105,16 @@ def _line(race: Race, until: float, log: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
+def run_all() -> list[str]:
     """Run all races and print their table."""
     print("| quota | processes | answered in a minute | of the quota | refused, ever | connections |")
     print("|---|---:|---:|---:|---:|---:|")
+    lines = []
     for race in RACES:
-        print(run(race), flush=True)
+        lines.append(run(race))
+        print(lines[-1], flush=True)
+    return lines
 
 
 if __name__ == "__main__":
-    backfill(*sys.argv[2:]) if sys.argv[1:2] == ["backfill"] else main()
+    backfill(*sys.argv[2:])

@@ -75,8 +75,18 @@ def days(*numbers, market="binance:BTC-USDT"):
     return [Work(Market.parse(market), Interval.of_day(date(2025, 1, number))) for number in numbers]
 
 
+@pytest.fixture(autouse=True)
+def others():
+    """Processes that tests before this one left running on purpose, such as a server for the whole session."""
+    OTHERS.clear()
+    OTHERS.update(child.pid for child in psutil.Process().children())
+
+
+OTHERS: set[int] = set()
+
+
 def mine():
-    return psutil.Process().children()
+    return [child for child in psutil.Process().children() if child.pid not in OTHERS]
 
 
 def test_every_order_ends_with_success(settings):
