@@ -80,8 +80,7 @@ def minutes_from_candles(
         schema_overrides={"dvol": pl.Float64()},
     )
     return carried.with_columns(
-        _repeated(candles["exchange"], minutes),
-        _repeated(candles["symbol"], minutes),
+        *(pl.lit(candles[name].first(), dtype=pl.String()).alias(name) for name in ("exchange", "symbol")),
         pl.lit(Timeframe.M1.value).alias("timeframe"),
         _repeated(candles["source"], minutes),
         _repeated(candles["fetched_at"], minutes).alias("ingested_at"),
@@ -105,8 +104,8 @@ def _minutes_carried(
 
 def _repeated(values: pl.Series, times: Ints) -> pl.Expr | pl.Series:
     """A column in which each value stands so many times; a column of one value costs nothing."""
-    if values.n_unique() == 1:
-        return pl.lit(values[0], dtype=values.dtype).alias(values.name)
+    if values.eq_missing(values.first()).all():
+        return pl.lit(values.first(), dtype=values.dtype).alias(values.name)
     return values.gather(pl.Series(np.repeat(np.arange(len(values), dtype=np.uint32), times)))
 
 
