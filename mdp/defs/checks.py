@@ -5,8 +5,10 @@ Not here: what integrity means (``pipeline.integrity``), how a verdict is told (
 
 import dagster as dg
 
+from mdp.config.settings import Settings
 from mdp.defs.evaluations import CHECK_NAME, evaluations, findings, passed, severity, verdicts_of
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, slices_of
+from mdp.domain.timeframe import Timeframe
 from mdp.ports import CandleStore
 
 
@@ -20,9 +22,14 @@ def integrity_check(asset: str, partitions: dg.MultiPartitionsDefinition, descri
     """
 
     @dg.asset_check(asset=asset, name=CHECK_NAME, partitions_def=partitions, blocking=True, description=description)
-    def check(context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[CandleStore]) -> dg.AssetCheckResult:
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        store: dg.ResourceParam[CandleStore],
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.AssetCheckResult:
         run = context.op_execution_context
-        verdicts = verdicts_of(asset, store, slices_of(run.partition_keys), run.run_id)
+        parts = slices_of(run.partition_keys, index_timeframe=Timeframe(settings.dvol.resolution))
+        verdicts = verdicts_of(asset, store, parts, run.run_id)
         if not run.has_partition_key:
             for evaluation in evaluations(run.instance, dg.AssetKey(asset), verdicts):
                 run.log_event(evaluation)  # type: ignore[arg-type]  # accepted and stored, though not in the signature
@@ -51,11 +58,11 @@ def checks() -> dg.Definitions:
             ),
             integrity_check(
                 "raw_dvol", CURRENCY_DAYS,
-                "Each day was asked for and holds the hours that came.",
+                "Each day was asked for and holds the candles that came.",
             ),
             integrity_check(
                 "dvol", CURRENCY_DAYS,
-                "Every minute carries the close of its hour and the right age; minutes and gaps tile the day.",
+                "Every minute carries the close of its candle and the right age; minutes and gaps tile the day.",
             ),
         ]
     )  # fmt: skip

@@ -17,6 +17,7 @@ from mdp.defs.evaluations import CHECK_NAME, evaluations, verdicts_of
 from mdp.defs.failures import StepRetries, as_failure
 from mdp.defs.metadata import day_metadata, failures_table
 from mdp.defs.partitions import key_of, slices_of
+from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import Batch, keep
 from mdp.pipeline.failed_days import NotCollected
 from mdp.ports import CandleStore, Slice
@@ -58,11 +59,18 @@ def streamed(batches: Iterable[Batch], summary: Summary = dict) -> dg.Output[Bat
 
 
 class CandleIOManager(dg.IOManager):
-    """Keeps batches in a ``CandleStore`` and reports each partition as its rows become durable."""
+    """Keeps batches in a ``CandleStore`` and reports each partition as its rows become durable.
 
-    def __init__(self, store: CandleStore, retries: StepRetries) -> None:
+    Args:
+        store: Where.
+        retries: How often a step that failed is tried again.
+        index_timeframe: Length of the candles from which a volatility index is made.
+    """
+
+    def __init__(self, store: CandleStore, retries: StepRetries, *, index_timeframe: Timeframe = Timeframe.H1) -> None:
         self._store = store
         self._retries = retries
+        self._index_timeframe = index_timeframe
 
     def handle_output(self, context: dg.OutputContext, obj: Batches) -> Iterator[None]:  # type: ignore[override]
         """Store batch after batch; after each, log the materialization of its partitions.
@@ -107,13 +115,16 @@ class CandleIOManager(dg.IOManager):
         if dg.AssetCheckKey(context.asset_key, CHECK_NAME) not in _made_in(context)[1]:
             return
         asset = context.asset_key.to_user_string()
-        verdicts = verdicts_of(asset, self._store, slices_of(context.asset_partition_keys), step.run_id)
+        verdicts = verdicts_of(asset, self._store, self._slices(context.asset_partition_keys), step.run_id)
         for evaluation in evaluations(step.instance, context.asset_key, verdicts):
             yield dg.DagsterEvent.asset_check_evaluation(step, evaluation)
 
     def load_input(self, context: dg.InputContext) -> Stored:
         """Give the store and the slices of the run's partitions; nothing is read yet."""
-        return Stored(self._store, slices_of(context.asset_partition_keys), context.step_context.run_id)
+        return Stored(self._store, self._slices(context.asset_partition_keys), context.step_context.run_id)
+
+    def _slices(self, keys: Iterable[str]) -> list[Slice]:
+        return slices_of(keys, index_timeframe=self._index_timeframe)
 
 
 @contextmanager

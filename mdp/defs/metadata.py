@@ -36,9 +36,9 @@ _COMMENTS = {
     "ingested_at": "When it was received, UTC",
     "fetched_at": "When it was received, UTC",
     "closed": "Whether the exchange had finished the candle when it answered",
-    "dvol": "Close of the last closed hour of the index, percent",
-    "hour_open_time": "The hour the value comes from",
-    "age_minutes": "Minutes since that hour closed",
+    "dvol": "Close of the last closed candle of the index, percent",
+    "hour_open_time": "Open time of the candle the value comes from: an hour, unless the resolution is 1m",
+    "age_minutes": "Minutes since that candle closed",
 }
 
 

@@ -33,12 +33,13 @@ def key_of(market: Market, day: date) -> dg.MultiPartitionKey:
     return dg.MultiPartitionKey({"date": day.isoformat(), "market": str(market)})
 
 
-def slices_of(keys: Iterable[str]) -> list[Slice]:
+def slices_of(keys: Iterable[str], *, index_timeframe: Timeframe = Timeframe.H1) -> list[Slice]:
     """Turn partition keys into slices of work.
 
     Args:
         keys: Of one partitions definition, in any order: one key, a stretch of days of one market, one day of many
             markets, or both at once.
+        index_timeframe: Length of the candles from which a volatility index is made.
 
     Raises:
         dg.Failure: there are no keys. A range whose end lies before its start yields none, and the run would
@@ -52,7 +53,7 @@ def slices_of(keys: Iterable[str]) -> list[Slice]:
             allow_retries=False,
         )
     is_index = days[0][0].is_volatility_index
-    return parts_of(days, Timeframe.H1 if is_index else Timeframe.M1)
+    return parts_of(days, index_timeframe if is_index else Timeframe.M1)
 
 
 def _market_day(key: str) -> tuple[Market, date]:

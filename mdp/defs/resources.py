@@ -19,6 +19,7 @@ from mdp.config.reference import load_reference
 from mdp.config.settings import Settings
 from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
+from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.collect import Collecting
 from mdp.sources import source_opener, utc_now
 from mdp.storage import open_store
@@ -58,7 +59,10 @@ def platform_resources(settings: Settings) -> dict[str, Any]:
     return {
         "store": dg.ResourceDefinition(lambda _: open_store(settings), description=f"The store: {settings.store}"),
         "io_manager": dg.IOManagerDefinition(
-            lambda context: CandleIOManager(context.resources.store, StepRetries()), required_resource_keys={"store"}
+            lambda context: CandleIOManager(
+                context.resources.store, StepRetries(), index_timeframe=Timeframe(settings.dvol.resolution)
+            ),
+            required_resource_keys={"store"},
         ),
         "duckdb": LakeSql(lake_dir=str(settings.lake_dir)),
         "sources": dg.ResourceDefinition(lambda _: source_opener(settings, utc_now, spool)),

@@ -66,7 +66,11 @@ DVOL_SCHEMA = pl.Schema(
         "ingested_at": TIME,
     }
 )
-"""DVOL by the minute, percent: the close of the last hour that was closed at ``open_time``, and its age."""
+"""DVOL by the minute, percent: the close of the last candle that was closed at ``open_time``, and its age.
+
+``hour_open_time`` is the open time of that candle, an hour unless the resolution is 1m; a column is never renamed. Its
+length is ``open_time - hour_open_time - age_minutes``.
+"""
 
 GAP_SCHEMA = pl.Schema(
     {

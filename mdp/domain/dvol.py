@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mdp.domain.candles import CANDLE_SCHEMA, DVOL_SCHEMA, TIME
+from mdp.domain.candles import CANDLE_SCHEMA, DVOL_SCHEMA, REVISION_SCHEMA, TIME
 from mdp.domain.interval import Interval
 from mdp.domain.revisions import find_revisions as find_candle_revisions
 from mdp.domain.rules import Asked
@@ -22,7 +22,6 @@ LENGTHS: tuple[Timeframe, ...] = (Timeframe.M1, Timeframe.H1)
 
 Ints = NDArray[np.int64]
 
-_MICROSECOND = timedelta(microseconds=1)
 _MINUTE_US = Timeframe.M1.microseconds
 
 
@@ -63,13 +62,15 @@ def minutes_from_candles(
     if not (Timeframe.M1.is_on_grid(window.start) and Timeframe.M1.is_on_grid(window.end)):
         raise ValueError(f"window: expected bounds on the grid of minutes, got {window}")
     opened = candles["open_time"].to_physical().to_numpy()
-    first, minutes = _minutes_carried(opened, candle, window, max_age_minutes)
-    # Each candle is written once for each minute that carries it: no search, no division, no table of empty minutes.
+    closed = opened // _MINUTE_US + candle.minutes
+    first, minutes = _minutes_carried(closed, window, max_age_minutes)
+    # Each candle is written once for each minute that carries it: no search, and no table of empty minutes.
     place = np.cumsum(minutes) - minutes
-    row = np.arange(minutes.sum())
-    age_of_first = (first - opened) // _MINUTE_US - candle.minutes
-    age = np.repeat((age_of_first - place).astype(np.int32), minutes) + row.astype(np.int32)
-    open_time = np.repeat(first - place * _MINUTE_US, minutes) + row * _MINUTE_US
+    age = np.repeat((first - closed - place).astype(np.int32), minutes)
+    age += np.arange(len(age), dtype=np.int32)
+    open_time = np.repeat(first - place, minutes)
+    open_time += np.arange(len(age))
+    open_time *= _MINUTE_US
     carried = pl.DataFrame(
         {
             "open_time": pl.Series(open_time).cast(TIME),
@@ -87,19 +88,15 @@ def minutes_from_candles(
     ).select(DVOL_SCHEMA.names())
 
 
-def _minutes_carried(
-    opened: Ints, candle: Timeframe, window: Interval, max_age_minutes: int
-) -> tuple[Ints, Ints]:
-    """The first minute that carries each candle, in microseconds, and how many minutes do.
+def _minutes_carried(closed: Ints, window: Interval, max_age_minutes: int) -> tuple[Ints, Ints]:
+    """The first minute that carries each candle, and how many do; times are minutes since the epoch.
 
     A candle speaks from its close until the next one closes, or until it is too old.
     """
-    start, end = ((moment - EPOCH) // _MICROSECOND for moment in (window.start, window.end))
-    closed = opened + candle.microseconds
-    until = np.append(closed[1:], end)
+    start, end = ((moment - EPOCH) // Timeframe.M1.duration for moment in (window.start, window.end))
     first = np.maximum(closed, start)
-    last = np.minimum(np.minimum(until, end), closed + max_age_minutes * _MINUTE_US)
-    return first, np.maximum(last - first, 0) // _MINUTE_US
+    until = np.minimum(np.append(closed[1:], end), closed + max_age_minutes)
+    return first, np.maximum(np.minimum(until, end) - first, 0)
 
 
 def _repeated(values: pl.Series, times: Ints) -> pl.Expr | pl.Series:
@@ -128,6 +125,8 @@ def find_revisions(stored: pl.DataFrame, candles: pl.DataFrame, asked: Asked, *,
     """
     is_compared = (candle_minutes() == asked.timeframe.minutes) & (pl.col("hour_open_time") >= asked.window.start)
     old = stored.filter(is_compared).unique("hour_open_time", keep="first", maintain_order=True)
+    if old.is_empty():
+        return pl.DataFrame(schema=REVISION_SCHEMA)
     return find_candle_revisions(
         _closes(old, asked.timeframe, open_time="hour_open_time", close="dvol"),
         _closes(candles, asked.timeframe, open_time="open_time", close="close"),
@@ -150,6 +149,4 @@ def _closes(rows: pl.DataFrame, candle: Timeframe, *, open_time: str, close: str
         "close": pl.col(close),
         "source": pl.col("source"),
     }
-    return rows.select(
-        known.get(name, pl.lit(None, dtype=dtype)).alias(name) for name, dtype in CANDLE_SCHEMA.items()
-    )
+    return rows.select(known.get(name, pl.lit(None, dtype=dtype)).alias(name) for name, dtype in CANDLE_SCHEMA.items())

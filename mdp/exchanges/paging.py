@@ -33,6 +33,9 @@ from mdp.ports import Fetched
 _FUTURE_ASKED = timedelta(minutes=10)
 """How far past the exchange's time we ask: its clock may have come from a cache."""
 
+_MOST_CONFIRMED = 4
+"""How often slots that stay empty are asked again while each answer brings rows that the one before withheld."""
+
 
 class Client(Protocol):
     """One exchange's requests."""
@@ -169,10 +172,16 @@ class PagedSource(ABC):
         first = await self.read_page(page, run)
         self._answering.add((run.market, run.timeframe))
         settled_before = run.settled_before(self._clock())
-        doubtful = confirming_pages(page, first["open_time"], run.timeframe, settled_before)
-        if not doubtful:
-            return first
-        return join_answers(first, [await self.read_page(part, run) for part in doubtful])
+        rows = first
+        for _ in range(_MOST_CONFIRMED):
+            doubtful = confirming_pages(page, rows["open_time"], run.timeframe, settled_before)
+            if not doubtful:
+                break
+            joined = join_answers(rows, [await self.read_page(part, run) for part in doubtful])
+            if joined["open_time"].n_unique() == rows["open_time"].n_unique():
+                break
+            rows = joined
+        return rows
 
     async def _read_spooled(self, page: Page, run: Run) -> pl.DataFrame:
         """Take a page from the spool, or ask for it and keep it there if it cannot change any more."""

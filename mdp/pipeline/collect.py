@@ -1,6 +1,7 @@
 """Ask the exchanges: slices in, raw rows and the evidence of having asked out.
 
-Not here: whether a row is good (``judge``), how an exchange is asked (``exchanges``), asking ahead (``fetching``).
+Not here: which candles a volatility index needs (``volatility``), whether a row is good (``judge``), how an exchange is
+asked (``exchanges``), asking ahead (``fetching``).
 """
 
 from __future__ import annotations
@@ -12,18 +13,17 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from mdp.domain.candles import RAW_SCHEMA, TIME
-from mdp.domain.dvol import HOUR, hours_needed
+from mdp.domain.candles import RAW_SCHEMA
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
-from mdp.pipeline.batches import Batch, days_of, floor_to_day
+from mdp.pipeline.batches import Batch, floor_to_day
 from mdp.pipeline.evidence import batch_of_fetched
 from mdp.pipeline.failed_days import NotCollected, batch_of_missed, failures_of
 from mdp.pipeline.fetching import Ask, Got, Missed, Sleep, fetch_ahead
 from mdp.pipeline.rounds import Rounds
-from mdp.ports import RAW_DVOL, RAW_OHLCV, Clock, Fetched, OpenSource, PageSpool, Slice, Table
+from mdp.ports import RAW_OHLCV, Clock, Fetched, OpenSource, PageSpool, Slice, Table
 
-__all__ = ["Collecting", "Tally", "collect_candles", "collect_dvol"]
+__all__ = ["Answers", "Collecting", "Tallies", "Tally", "collect_asks", "collect_candles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,63 +106,21 @@ def collect_candles(
     def rows(ask: Ask, fetched: Fetched) -> pl.DataFrame:
         return fetched.rows.with_columns(floor_to_day("open_time", ask.part.window).alias("window_start"))
 
-    made = _Made(RAW_OHLCV, rows, clock, run_id, {} if tallies is None else tallies)
-    yield from _collect(asks, open_source, how, made)
-
-
-def collect_dvol(
-    parts: Iterable[Slice],
-    open_source: OpenSource,
-    clock: Clock,
-    *,
-    max_age_minutes: int,
-    how: Collecting = Collecting(),
-    run_id: str = "",
-    tallies: Tallies | None = None,
-) -> Iterator[Batch]:
-    """Ask for the hours of the volatility index from which the minutes of each slice can be made.
-
-    A day needs hours of the day before; each day keeps its own copy, so that it can be made again alone.
-
-    Args:
-        parts: Whole UTC days of volatility indices at 1h.
-        open_source: Gives the source of an exchange.
-        clock: Stamps the evidence.
-        max_age_minutes: How far before a day its first hour may have closed.
-        how: How they are asked.
-        run_id: Written beside what could not be had.
-        tallies: Filled with what it took, by exchange.
-
-    Yields:
-        Batches, as :func:`collect_candles` does.
-
-    Raises:
-        NotCollected: as for :func:`collect_candles`.
-    """
-    asks = [Ask(part, HOUR, hours_needed(part.window, max_age_minutes)) for part in parts]
-
-    def rows(ask: Ask, fetched: Fetched) -> pl.DataFrame:
-        return _hours_by_day(ask.part, fetched.rows, max_age_minutes)
-
-    made = _Made(RAW_DVOL, rows, clock, run_id, {} if tallies is None else tallies)
-    yield from _collect(asks, open_source, how, made)
-
-
-def _hours_by_day(part: Slice, rows: pl.DataFrame, max_age_minutes: int) -> pl.DataFrame:
-    """Give each day its copy of the hours it needs; hours that nobody asked for go to the first or last day."""
-    days = []
-    for _, window in days_of(part):
-        hours = hours_needed(window, max_age_minutes)
-        is_mine = pl.col("open_time").is_between(hours.start, hours.end, closed="left")
-        is_mine |= pl.lit(window.start == part.window.start) & (pl.col("open_time") < hours.start)
-        is_mine |= pl.lit(window.end == part.window.end) & (pl.col("open_time") >= hours.end)
-        days.append(rows.filter(is_mine).with_columns(pl.lit(window.start, dtype=TIME).alias("window_start")))
-    return pl.concat(days)
+    into = Answers(RAW_OHLCV, rows, clock, run_id, {} if tallies is None else tallies)
+    yield from collect_asks(asks, open_source, how, into)
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What answers become, and what is remembered of them."""
+class Answers:
+    """What answers become, and what is remembered of them.
+
+    Attributes:
+        table: Where their rows belong.
+        rows: Gives each row the day it was asked for (``window_start``).
+        clock: Stamps the evidence.
+        run_id: Written beside what could not be had.
+        tallies: Filled with what it took, by exchange.
+    """
 
     table: Table
     rows: Callable[[Ask, Fetched], pl.DataFrame]
@@ -171,11 +129,13 @@ class _Made:
     tallies: Tallies
 
     def batch(self, got: Got) -> Batch:
+        """Return what is to be stored of an answer."""
         self._tally(got.ask).add(got.fetched)
         rows = self.rows(got.ask, got.fetched).select(RAW_SCHEMA.names())
         return batch_of_fetched(got.ask.part, self.table, rows, got.fetched, self.clock)
 
     def missed(self, missed: Missed) -> Batch:
+        """Return what is to be remembered of a slice that could not be had."""
         self._tally(missed.ask).missed += 1
         return batch_of_missed(missed, self.run_id)
 
@@ -183,17 +143,31 @@ class _Made:
         return self.tallies.setdefault(ask.part.market.exchange, Tally())
 
 
-def _collect(asks: list[Ask], open_source: OpenSource, how: Collecting, made: _Made) -> Iterator[Batch]:
+def collect_asks(asks: list[Ask], open_source: OpenSource, how: Collecting, into: Answers) -> Iterator[Batch]:
+    """Ask for the candles of some slices.
+
+    Args:
+        asks: In the order in which those of one exchange are asked.
+        open_source: Gives the source of an exchange; each is opened once.
+        how: How they are asked.
+        into: What their answers become.
+
+    Yields:
+        Batches, as :func:`collect_candles` does.
+
+    Raises:
+        NotCollected: as for :func:`collect_candles`.
+    """
     missed = []
-    answers = fetch_ahead(asks, open_source, made.clock, rounds=how.rounds, memory_mb=how.memory_mb, sleep=how.sleep)
+    answers = fetch_ahead(asks, open_source, into.clock, rounds=how.rounds, memory_mb=how.memory_mb, sleep=how.sleep)
     try:
         for answer in answers:
             if isinstance(answer, Missed):
                 missed.append(answer)
-                yield made.missed(answer)
+                yield into.missed(answer)
             else:
                 ask = answer.ask
-                batch = made.batch(answer)
+                batch = into.batch(answer)
                 del answer
                 yield batch
                 del batch

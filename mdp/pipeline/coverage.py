@@ -13,6 +13,7 @@ from datetime import date, datetime
 import polars as pl
 
 from mdp.domain.candles import TIME
+from mdp.domain.dvol import LENGTHS
 from mdp.domain.gaps import Cause, Coverage, find_gaps
 from mdp.domain.interval import DAY, Interval, merge, subtract
 from mdp.domain.market import Market
@@ -112,9 +113,12 @@ def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Sho
 
 
 def failed_days(store: CandleStore, market: Market, window: Interval) -> list[FailedDays]:
-    """Return the days of a market whose latest attempt failed, and why; ascending."""
-    asked_at = Timeframe.H1 if market.is_volatility_index else Timeframe.M1
-    return days_failed(store, Slice(market, (asked_at,), window))
+    """Return the days of a market whose latest attempt failed, and why; ascending.
+
+    An index may be asked for by the hour one day and by the minute another: its latest attempt is that of either.
+    """
+    asked_at = LENGTHS if market.is_volatility_index else (Timeframe.M1,)
+    return days_failed(store, Slice(market, asked_at, window))
 
 
 def days_to_do(left: Iterable[Shortfall], failed: Iterable[FailedDays] = ()) -> list[Interval]:

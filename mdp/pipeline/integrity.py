@@ -56,7 +56,7 @@ def inspect_raw_candles(store: CandleStore, part: Slice) -> dict[date, Verdict]:
 
 
 def inspect_raw_dvol(store: CandleStore, part: Slice) -> dict[date, Verdict]:
-    """Each day was asked for, and holds as many hours as the latest asking brought."""
+    """Each day was asked for, and holds as many candles of the slice's length as the latest asking brought."""
     return _inspect_raw(store, RAW_DVOL, part)
 
 
@@ -99,28 +99,46 @@ def inspect_resampled(store: CandleStore, part: Slice) -> dict[date, Verdict]:
 
 
 def inspect_dvol(store: CandleStore, part: Slice) -> dict[date, Verdict]:
-    """Each minute carries the close of its hour, none is missing or too many, none is older than its age says."""
+    """Each minute carries the close of its candle, none is missing or too many, none is older than its age says.
+
+    The candle is as long as the minute itself tells, whatever length the slice has: what is stored was not wrong
+    because the resolution was changed since. All minutes of a day are made of candles of one length.
+    """
     by_minute = Slice(part.market, (Timeframe.M1,), part.window)
-    rows, gaps, hours = store.read(DVOL, by_minute), store.read(GAPS, by_minute), store.read(RAW_DVOL, part)
+    rows, gaps = store.read(DVOL, by_minute), store.read(GAPS, by_minute)
+    closes = pl.concat(_accepted_closes(store, part, length) for length in dvol.LENGTHS)
     verdicts = {}
     for day, window in days_of(part):
-        mine = _inside(rows, "open_time", window.start, window.end)
+        mine = _inside(rows, "open_time", window.start, window.end).with_columns(length=dvol.candle_minutes())
         holes = _inside(gaps, "start", window.start, window.end)
-        raw = hours.filter(pl.col("window_start") == window.start)
-        needed = Asked(dvol.hours_needed(window, 24 * 60), dvol.HOUR)
-        closes = split_by_rules(raw, needed).accepted.select(
-            pl.col("open_time").alias("hour_open_time"), pl.col("close").alias("hour_close")
-        )
-        joined = mine.join(closes, on="hour_open_time", how="left")
-        age = (pl.col("open_time") - pl.col("hour_open_time")).dt.total_minutes() - dvol.HOUR.minutes
+        joined = mine.join(closes.filter(window_start=window.start), on=["length", "hour_open_time"], how="left")
+        is_of_a_candle = pl.col("length").is_in([length.minutes for length in dvol.LENGTHS])
         broken = {
-            "value_is_close_of_its_hour": joined.filter(pl.col("dvol").ne_missing(pl.col("hour_close"))).height,
-            "age_is_since_that_close": mine.filter((pl.col("age_minutes") != age) | (age < 0)).height,
+            "value_is_close_of_its_candle": joined.filter(pl.col("dvol").ne_missing(pl.col("candle_close"))).height,
+            "age_is_since_that_close": mine.filter(~is_of_a_candle | (pl.col("age_minutes") < 0)).height,
+            "candles_are_of_one_length": max(0, mine["length"].n_unique() - 1),
             "key_is_unique": len(mine) - mine["open_time"].n_unique(),
             **_untiled(mine, holes, window),
         }
         verdicts[day] = Verdict(len(mine), _positive(broken), _unexplained(holes))
     return verdicts
+
+
+def _accepted_closes(store: CandleStore, part: Slice, length: Timeframe) -> pl.DataFrame:
+    """The closes of the good raw candles of one length that each day of a slice of an index needs."""
+    raw = store.read(RAW_DVOL, Slice(part.market, (length,), part.window))
+    accepted = [
+        split_by_rules(
+            raw.filter(window_start=window.start), Asked(dvol.candles_needed(window, length, 24 * 60), length)
+        )
+        for _, window in days_of(part)
+    ]
+    return pl.concat(day.accepted for day in accepted).select(
+        "window_start",
+        pl.lit(length.minutes, dtype=pl.Int64).alias("length"),
+        pl.col("open_time").alias("hour_open_time"),
+        pl.col("close").alias("candle_close"),
+    )
 
 
 def _inspect_raw(store: CandleStore, table: Table, part: Slice) -> dict[date, Verdict]:

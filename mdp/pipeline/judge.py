@@ -1,6 +1,6 @@
 """Judge what was collected: raw rows in, candles, rejected rows, gaps and revisions out.
 
-Not here: the rules themselves (``domain.rules``), longer timeframes (``resampling``).
+Not here: the rules themselves (``domain.rules``), longer timeframes (``resampling``), the index (``volatility``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from datetime import date, datetime
 import polars as pl
 
 from mdp.config.reference import Reference
-from mdp.domain import dvol
 from mdp.domain.candles import GAP_SCHEMA
 from mdp.domain.gaps import explain, find_gaps
 from mdp.domain.interval import Interval
@@ -24,11 +23,9 @@ from mdp.errors import SliceMissing
 from mdp.pipeline.batches import Batch, DayReport, Write, days_of, report_days, rows_by_day
 from mdp.pipeline.failed_days import LeftOut
 from mdp.ports import (
-    DVOL,
     FETCHES,
     GAPS,
     OHLCV,
-    RAW_DVOL,
     RAW_OHLCV,
     REJECTED_OHLCV,
     REVISIONS,
@@ -60,75 +57,21 @@ def judge_candles(
     """
     left_out = LeftOut(store, run_id)
     for part in left_out.without(parts):
-        raw = _read_collected(store, RAW_OHLCV, part)
+        raw = read_collected(store, RAW_OHLCV, part)
         judged = _judge_days(raw, part)
         rejected, candles = judged.rejected, to_candles(judged.accepted, Timeframe.M1)
         listed_at = reference.listed_at(part.market)
-        gaps = _gaps(part, candles, Timeframe.M1, listed_at, reference, clock)
+        gaps = gap_rows(part, candles, Timeframe.M1, listed_at, reference, clock)
         revisions = find_revisions(store.read(OHLCV, part), candles, revised_at=clock())
         yield Batch(
             part=part,
             writes=(
                 Write(REJECTED_OHLCV, part, rejected),
                 Write(GAPS, part, gaps),
-                Write(REVISIONS, part, _not_yet_recorded(store, part, part.window, revisions), appends=True),
+                Write(REVISIONS, part, not_yet_recorded(store, part, part.window, revisions), appends=True),
                 Write(OHLCV, part, candles),
             ),
-            days=_reports(part, candles, rejected, gaps, revisions),
-        )
-    left_out.require_none()
-
-
-def judge_dvol(
-    parts: Iterable[Slice],
-    store: CandleStore,
-    reference: Reference,
-    clock: Clock,
-    *,
-    max_age_minutes: int,
-    run_id: str = "",
-) -> Iterator[Batch]:
-    """Judge the raw hours of each slice of a volatility index and make its minutes.
-
-    Args:
-        parts: Whole UTC days of volatility indices at 1h, all of them collected.
-        store: Where the raw hours are.
-        reference: Listings and outages, which explain gaps.
-        clock: Stamps gaps and revisions.
-        max_age_minutes: A minute this long after the last closed hour has no value.
-        run_id: The run on whose behalf; see :class:`LeftOut`.
-
-    Yields:
-        One batch for each slice.
-
-    Raises:
-        SliceMissing: a day was never asked for.
-        NotCollected: after everything else was yielded, the latest attempt at some days had failed.
-    """
-    left_out = LeftOut(store, run_id)
-    for part in left_out.without(parts):
-        raw = _read_collected(store, RAW_DVOL, part)
-        hours, rejected, minutes = [], [], []
-        for day, window in days_of(part):
-            mine = raw.filter(pl.col("window_start") == window.start)
-            judged = split_by_rules(mine, Asked(dvol.hours_needed(window, max_age_minutes), dvol.HOUR))
-            rejected.append(judged.rejected)
-            hours.append(judged.accepted.filter(pl.col("open_time").dt.date() == day))
-            minutes.append(dvol.minutes_from_hours(judged.accepted, window, max_age_minutes=max_age_minutes))
-        values, by_minute = pl.concat(minutes), Slice(part.market, (Timeframe.M1,), part.window)
-        gaps = _gaps_of_index(part, pl.concat(hours), values, reference, clock)
-        # The first minutes of a day carry an hour of the day before: its revision lies before the window.
-        needed = dvol.hours_needed(part.window, max_age_minutes)
-        revisions = dvol.find_revisions(store.read(DVOL, by_minute), values, revised_at=clock())
-        yield Batch(
-            part=part,
-            writes=(
-                Write(REJECTED_OHLCV, part, pl.concat(rejected)),
-                Write(GAPS, Slice(part.market, (Timeframe.M1, dvol.HOUR), part.window), gaps),
-                Write(REVISIONS, part, _not_yet_recorded(store, part, needed, revisions), appends=True),
-                Write(DVOL, by_minute, values),
-            ),
-            days=_reports(part, values, pl.concat(rejected), gaps, _on_the_day_it_shows(revisions, part.window)),
+            days=reports_of(part, candles, rejected, gaps, revisions),
         )
     left_out.require_none()
 
@@ -148,18 +91,23 @@ def _judge_days(raw: pl.DataFrame, part: Slice) -> Judged:
     return Judged(pl.concat(day.accepted for day in judged), pl.concat(day.rejected for day in judged))
 
 
-def _read_collected(store: CandleStore, table: Table, part: Slice) -> pl.DataFrame:
-    """Read raw rows; a day that nobody ever asked for is an error, a day without rows is not."""
+def read_collected(store: CandleStore, table: Table, part: Slice) -> pl.DataFrame:
+    """Read the raw rows of a slice; a day that nobody ever asked for is an error, a day without rows is not.
+
+    Raises:
+        SliceMissing: names the days.
+    """
     asked = set(store.read(FETCHES, part, columns=["window_start"])["window_start"].to_list())
     missing = [str(day) for day, window in days_of(part) if window.start not in asked]
     if missing:
         raise SliceMissing(
-            f"{part.market}: {table.name} was never collected for {', '.join(missing)}; materialize it first"
+            f"{part.market}: {table.name} was never collected for {', '.join(missing)} at {part.timeframes[0]}; "
+            "materialize it first"
         )
     return store.read(table, part)
 
 
-def _gaps(
+def gap_rows(
     part: Slice,
     rows: pl.DataFrame,
     timeframe: Timeframe,
@@ -185,21 +133,7 @@ def _gaps(
     )  # fmt: skip
 
 
-def _gaps_of_index(
-    part: Slice, hours: pl.DataFrame, minutes: pl.DataFrame, reference: Reference, clock: Clock
-) -> pl.DataFrame:
-    """Find the missing hours, and the minutes without a value: the first hour gives one only when it has closed."""
-    first_hour = reference.listed_at(part.market)
-    first_value = first_hour and first_hour + dvol.HOUR.duration
-    return pl.concat(
-        [
-            _gaps(part, hours, dvol.HOUR, first_hour, reference, clock),
-            _gaps(part, minutes, Timeframe.M1, first_value, reference, clock),
-        ]
-    )
-
-
-def _not_yet_recorded(store: CandleStore, part: Slice, window: Interval, revisions: pl.DataFrame) -> pl.DataFrame:
+def not_yet_recorded(store: CandleStore, part: Slice, window: Interval, revisions: pl.DataFrame) -> pl.DataFrame:
     """Leave out revisions that a run recorded which died before it stored the new candles.
 
     Such a revision is the latest of its slot. An older equal one is another event: a value may change, change back and
@@ -213,15 +147,10 @@ def _not_yet_recorded(store: CandleStore, part: Slice, window: Interval, revisio
     return revisions.join(latest, on=same, how="anti", nulls_equal=True)
 
 
-def _on_the_day_it_shows(revisions: pl.DataFrame, window: Interval) -> pl.DataFrame:
-    """Count the revision of an hour on the day of the first minute that carries it."""
-    first_minute = pl.max_horizontal(pl.col("open_time") + dvol.HOUR.duration, pl.lit(window.start))
-    return revisions.with_columns(first_minute.cast(revisions.schema["open_time"]).alias("open_time"))
-
-
-def _reports(
+def reports_of(
     part: Slice, rows: pl.DataFrame, rejected: pl.DataFrame, gaps: pl.DataFrame, revisions: pl.DataFrame
 ) -> dict[date, DayReport]:
+    """Report of each day what judging it came to; revisions count on the day of their ``open_time``."""
     gaps_by_day = dict(rows_by_day(gaps.filter(timeframe="1m"), "start", part))
     rejected_by_day = dict(rows_by_day(rejected, "window_start", part))
     revised_by_day = dict(rows_by_day(revisions, "open_time", part))

@@ -11,16 +11,17 @@ import asyncio
 import hashlib
 import io
 import json
-import os
 import resource
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import polars as pl
+import psutil
 
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.market import Market
@@ -34,12 +35,8 @@ YEAR = Interval(datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UT
 LOADING = Interval(datetime(2023, 12, 1, tzinfo=UTC), datetime(2023, 12, 2, tzinfo=UTC))
 
 
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """Two steps of one way to fetch: what is loaded once, then the work; both return the candles they got."""
-
-    load: Callable[[str], int]
-    work: Callable[[str], int]
+Work = Callable[[Interval], int]
+"""Fetches a window; returns how many candles it got."""
 
 
 def _starts(window: Interval) -> list[int]:
@@ -98,28 +95,29 @@ def ccxt_fetch_ohlcv(url: str, window: Interval) -> int:
     return asyncio.run(run())
 
 
-def mdp_into_frames(url: str, window: Interval) -> int:
+@contextmanager
+def mdp_into_frames(url: str) -> Iterator[Work]:
     """Our source alone, with the shared budget and the spool: exact frames, nothing kept for good."""
     from mdp.domain.timeframe import Timeframe
-    from mdp.sources import utc_now
     from mdp_tests.benchmarks.platform import Platform
 
-    async def run(platform: Platform) -> int:
+    async def run(window: Interval) -> int:
         async with platform.open_source(MARKET.exchange) as source:
             rows = len((await source.fetch(MARKET, Timeframe.M1, window)).rows)
-        platform.spool.discard(MARKET, Timeframe.M1, Interval(window.start, utc_now()))
+        platform.spool.discard(MARKET, Timeframe.M1, window)
         return rows
 
     with Platform.at(url, archives=False) as platform:
-        return asyncio.run(run(platform))
+        yield lambda window: asyncio.run(run(window))
 
 
-def mdp_durable(url: str, window: Interval) -> int:
-    """Fetched by REST, judged, durable: raw rows, evidence, candles, rejected rows, gaps, revisions."""
+@contextmanager
+def mdp_durable(url: str, *, archives: bool = False, resample: bool = False) -> Iterator[Work]:
+    """Fetched, judged, durable: raw rows, evidence, candles, rejected rows, gaps, revisions."""
     from mdp_tests.benchmarks.platform import Platform
 
-    with Platform.at(url, archives=False) as platform:
-        return platform.collect_and_judge(MARKET, window)
+    with Platform.at(url, archives=archives) as platform:
+        yield lambda window: platform.collect_and_judge(MARKET, window, resample=resample)
 
 
 def archive_floor(url: str, window: Interval) -> int:
@@ -153,59 +151,43 @@ def _read_zip(content: bytes, checksum: bytes) -> int:
     return len(pl.read_csv(inflated, has_header=False, columns=[0, 1, 2, 3, 4, 5, 7, 8]))
 
 
-def mdp_archive(url: str, window: Interval) -> int:
-    """From the archive to the durable lake: raw rows, evidence, candles, gaps, and all longer timeframes."""
-    from mdp_tests.benchmarks.platform import Platform
-
-    with Platform.at(url, archives=True) as platform:
-        return platform.collect_and_judge(MARKET, window, resample=True)
+def _plain(function: Callable[[str, Interval], int]) -> Contestant:
+    return lambda url: nullcontext(partial(function, url))
 
 
-def _rest(function: Callable[[str, Interval], int]) -> Contestant:
-    return Contestant(lambda url: function(url, LOADING), lambda url: function(url, REST_WINDOW))
-
-
-def _archive(function: Callable[[str, Interval], int]) -> Contestant:
-    return Contestant(lambda _url: 0, lambda url: function(url, YEAR))
-
+Contestant = Callable[[str], AbstractContextManager[Work]]
 
 CONTESTANTS: dict[str, Contestant] = {
-    "REST: aiohttp + orjson": _rest(aiohttp_and_orjson),
-    "REST: CCXT fetch_ohlcv": _rest(ccxt_fetch_ohlcv),
-    "REST: mdp into frames": _rest(mdp_into_frames),
-    "REST: mdp to durable files": _rest(mdp_durable),
-    "archive: files to columns": _archive(archive_floor),
-    "archive: mdp to durable files": _archive(mdp_archive),
+    "REST: aiohttp + orjson": _plain(aiohttp_and_orjson),
+    "REST: CCXT fetch_ohlcv": _plain(ccxt_fetch_ohlcv),
+    "REST: mdp into frames": mdp_into_frames,
+    "REST: mdp to durable files": mdp_durable,
+    "archive: files to columns": _plain(archive_floor),
+    "archive: mdp to durable files": partial(mdp_durable, archives=True),
+    "archive: mdp, all timeframes": partial(mdp_durable, archives=True, resample=True),
 }
 
 
 def main(name: str, url: str) -> None:
-    """Compete, and print the costs."""
-    contestant = CONTESTANTS[name]
-    contestant.load(url)
-    cpu, wall = time.process_time(), time.monotonic()
-    candles = contestant.work(url)
-    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    print(
-        json.dumps(
-            {
-                "candles": candles,
-                "cpu_s": cpu,
-                "wall_s": wall,
-                "process_cpu_s": time.process_time(),
-                "wall_since_start_s": time.time() - _started_at(),
-                "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
-        ),
-        flush=True,
-    )
-
-
-def _started_at() -> float:
-    import psutil
-
-    return psutil.Process(os.getpid()).create_time()
+    """Compete, and print the costs. REST: after one page; the archive: from the start of the process."""
+    is_rest = name.startswith("REST")
+    with CONTESTANTS[name](url) as work:
+        if is_rest:
+            work(LOADING)
+        cpu, wall = time.process_time(), time.monotonic()
+        candles = work(REST_WINDOW if is_rest else YEAR)
+        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+        whole = time.time() - psutil.Process().create_time()
+    costs = {
+        "candles": candles,
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "process_cpu_s": time.process_time(),
+        "wall_since_start_s": whole,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(costs), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    main(*sys.argv[1:])

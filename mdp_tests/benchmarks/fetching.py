@@ -64,7 +64,7 @@ def interpreter_s() -> float:
 def table(found: dict[str, list[Costs]]) -> str:
     """Draw the medians and the ratio of CPU a candle to the first contestant, round by round."""
     lines = [
-        "| contestant | candles per CPU-second | CPU / floor's CPU | CPU-s per 500 k | wall s | process s | RSS MB |",
+        "| contestant | candles per CPU-s | CPU / floor | CPU-s per 500 k | wall s | process, wall s | RSS MB |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     floor = next(iter(found.values()))

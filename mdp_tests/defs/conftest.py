@@ -9,11 +9,12 @@ import pytest
 
 from mdp.bus.report import BudgetReport
 from mdp.config.reference import Reference
-from mdp.config.settings import load_settings
+from mdp.config.settings import Settings, load_settings
 from mdp.definitions import build, defs
 from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.defs.jobs import RANGE_END, RANGE_START
+from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.collect import Collecting
 from mdp.pipeline.rounds import Rounds
 from mdp.storage.memory import MemoryStore
@@ -43,13 +44,16 @@ class Platform:
     budget_report: BudgetReport = NOBODY_COUNTS
     now: datetime = NOW
     reference: Reference = field(default_factory=lambda: Reference({}, ()))
+    settings: Settings = field(default_factory=load_settings)
 
     def run(self, start: str, end: str | None = None, *, job: str = "candles_job", selection: Any = None) -> Any:
         """Run a job over one partition, or over the range from ``start`` to ``end``."""
         resources = {
-            "settings": load_settings(),
+            "settings": self.settings,
             "store": self.store,
-            "io_manager": CandleIOManager(self.store, StepRetries(delay_s=0)),
+            "io_manager": CandleIOManager(
+                self.store, StepRetries(delay_s=0), index_timeframe=Timeframe(self.settings.dvol.resolution)
+            ),
             "sources": self.exchanges,
             "native_sources": self.exchanges,
             "collecting": self.collecting,

@@ -62,6 +62,42 @@ def test_an_empty_page_in_the_middle_is_asked_again(wire_class):
 
 
 @every_wire
+def test_an_empty_answer_followed_by_one_that_lacks_rows_is_asked_until_two_agree(wire_class):
+    wire = wire_class()
+    window = recent(wire, 100)
+    slots = expected_ms(window, wire)
+
+    def leave_out(request):
+        wire.book.missing = set(slots[48:53])
+        try:
+            return wire.answer(request)
+        finally:
+            wire.book.missing = set()
+
+    seen = fetch(wire, window, [Reply(wire.wrap([])), leave_out])
+    assert seen.open_times_ms == slots
+    assert len(seen.asked) == 3
+
+
+@every_wire
+def test_an_exchange_that_never_answers_alike_is_not_asked_for_ever(wire_class):
+    wire = wire_class()
+    window = recent(wire, 100)
+    slots = expected_ms(window, wire)
+
+    def one_more(number):
+        def answer(request):
+            wire.book.missing = set(slots[number:])
+            return wire.answer(request)
+
+        return answer
+
+    seen = fetch(wire, window, [one_more(number) for number in range(1, 20)])
+    assert len(seen.asked) == 5
+    assert seen.open_times_ms == slots[: len(seen.open_times_ms)]
+
+
+@every_wire
 def test_a_window_before_the_listing_is_empty_and_costs_two_requests_a_page(wire_class):
     wire = wire_class()
     window = recent(wire, 100)

@@ -11,10 +11,11 @@ from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeUnavailable, RequestRejected
 from mdp.pipeline.batches import keep, parts_of
-from mdp.pipeline.collect import Collecting, Tally, collect_candles, collect_dvol
+from mdp.pipeline.collect import Collecting, Tally, collect_candles
 from mdp.pipeline.failed_days import NotCollected
 from mdp.pipeline.rounds import Rounds
-from mdp.ports import ARCHIVE_FILES, FAILED_FETCHES, FETCHES, RAW_DVOL, RAW_OHLCV, ArchiveFile, Fetched
+from mdp.pipeline.volatility import collect_dvol
+from mdp.ports import ARCHIVE_FILES, FAILED_FETCHES, FETCHES, RAW_OHLCV, ArchiveFile, Fetched
 from mdp.storage.memory import MemoryStore
 from mdp_tests.support.builders import DVOL, MARKET, NOW, at, window
 from mdp_tests.support.scripted_source import ScriptedExchanges
@@ -63,30 +64,6 @@ def test_rows_outside_the_window_are_kept_under_the_nearest_day():
     part = parts_of([(MARKET, day("2024-12-30")), (MARKET, day("2024-12-31"))])[0]
     (batch,) = collect_candles([part], ScriptedExchanges(edit=stray), clock)
     assert [report.rows for report in batch.days.values()] == [1441, 1441]
-
-
-def test_each_day_of_an_index_carries_the_hours_its_first_minutes_need():
-    store = MemoryStore()
-    part = parts_of([(DVOL, day("2024-12-30")), (DVOL, day("2024-12-31"))], Timeframe.H1)[0]
-    exchanges = ScriptedExchanges()
-    (batch,) = collect_dvol([part], exchanges, clock, max_age_minutes=120)
-    keep(store, batch)
-    assert exchanges.asked == [(DVOL, Timeframe.H1, window("2024-12-29T22:00", "2025-01-01"))]
-    by_day = store.read(RAW_DVOL, part).group_by("window_start").agg(pl.col("open_time").min(), pl.len())
-    assert sorted(by_day.iter_rows()) == [
-        (at("2024-12-30"), at("2024-12-29T22:00"), 26),
-        (at("2024-12-31"), at("2024-12-30T22:00"), 26),
-    ]
-
-
-def test_rows_of_an_index_that_nobody_asked_for_are_kept_once():
-    def stray(_, rows):
-        late = rows.head(1).with_columns(pl.lit(at("2025-02-01")).cast(pl.Datetime("us", "UTC")).alias("open_time"))
-        return pl.concat([rows, late])
-
-    part = parts_of([(DVOL, day("2024-12-30")), (DVOL, day("2024-12-31"))], Timeframe.H1)[0]
-    (batch,) = collect_dvol([part], ScriptedExchanges(edit=stray), clock, max_age_minutes=120)
-    assert [report.rows for report in batch.days.values()] == [26, 27]
 
 
 def test_raw_rows_are_followed_by_the_evidence_of_having_asked():

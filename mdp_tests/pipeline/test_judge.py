@@ -11,12 +11,11 @@ from mdp.domain.market import Exchange
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.errors import SliceMissing
 from mdp.pipeline.batches import keep, parts_of
-from mdp.pipeline.collect import collect_candles, collect_dvol
+from mdp.pipeline.collect import collect_candles
 from mdp.pipeline.coverage import NOT_RESAMPLED, Shortfall, coverage_by_day, days_to_do, shortfalls, stored_days
-from mdp.pipeline.integrity import inspect_candles, inspect_dvol, inspect_raw_candles, inspect_resampled
-from mdp.pipeline.judge import judge_candles, judge_dvol
+from mdp.pipeline.integrity import inspect_candles, inspect_raw_candles, inspect_resampled
+from mdp.pipeline.judge import judge_candles
 from mdp.pipeline.resampling import resample_candles
-from mdp.ports import DVOL as DVOL_TABLE
 from mdp.ports import GAPS, OHLCV, REJECTED_OHLCV, REVISIONS, Slice
 from mdp.storage.memory import MemoryStore
 from mdp_tests.support.builders import DVOL, MARKET, NOW, at, window
@@ -24,7 +23,6 @@ from mdp_tests.support.scripted_source import ScriptedExchanges
 
 DAY = date(2024, 12, 30)
 PART = parts_of([(MARKET, DAY)])[0]
-INDEX_PART = parts_of([(DVOL, DAY)], Timeframe.H1)[0]
 NOTHING_KNOWN = Reference({}, ())
 
 
@@ -51,15 +49,6 @@ def without(*spans):
         return rows
 
     return edit
-
-
-def index_through(store, exchanges):
-    for batch in collect_dvol([INDEX_PART], exchanges, clock, max_age_minutes=120):
-        keep(store, batch)
-    for batch in judge_dvol([INDEX_PART], store, NOTHING_KNOWN, clock, max_age_minutes=120):
-        keep(store, batch)
-        reports = batch.days
-    return reports[DAY]
 
 
 def test_a_day_that_was_never_collected_is_missing_not_empty():
@@ -200,40 +189,6 @@ def test_integrity_sees_raw_rows_that_were_lost():
     assert inspect_raw_candles(MemoryStore(), PART)[DAY].broken == {"day_was_asked": 1}
 
 
-def test_an_index_has_a_value_for_each_minute_and_the_age_of_its_hour():
-    store = MemoryStore()
-    exchanges = ScriptedExchanges(price=lambda market, moment: 50.0 + moment.hour)
-    report = index_through(store, exchanges)
-    rows = store.read(DVOL_TABLE, Slice(DVOL, (Timeframe.M1,), INDEX_PART.window))
-    assert report.rows == 1440
-    assert rows.select("dvol", "age_minutes").row(0) == (73.0, 0)
-    assert rows.select("dvol", "age_minutes").row(-1) == (72.0, 59)
-    assert inspect_dvol(store, INDEX_PART)[DAY].holds
-
-
-def test_an_index_is_not_filled_across_an_outage_and_says_so():
-    store = MemoryStore()
-    report = index_through(store, ScriptedExchanges(edit=without(("2024-12-30T05:00", "2024-12-30T09:00"))))
-    assert report.rows == 1440 - 180
-    assert report.gaps == {"unknown": 180}
-    gaps = store.read(GAPS, Slice(DVOL, (Timeframe.M1, Timeframe.H1), INDEX_PART.window))
-    assert [(row["timeframe"], row["start"], row["end"]) for row in gaps.iter_rows(named=True)] == [
-        ("1h", at("2024-12-30T05:00"), at("2024-12-30T09:00")),
-        ("1m", at("2024-12-30T07:00"), at("2024-12-30T10:00")),
-    ]
-    assert inspect_dvol(store, INDEX_PART)[DAY].holds
-
-
-def test_a_revised_hour_of_an_index_is_one_revision():
-    store = MemoryStore()
-    index_through(store, ScriptedExchanges(price=lambda market, moment: 50.0))
-    index_through(
-        store, ScriptedExchanges(price=lambda market, moment: 51.0 if moment == at("2024-12-30T05:00") else 50.0)
-    )
-    revisions = store.read(REVISIONS, INDEX_PART)
-    assert revisions.select("open_time", "old_close", "new_close").rows() == [(at("2024-12-30T05:00"), 50.0, 51.0)]
-
-
 def test_days_nobody_asked_for_are_unfetched_and_listed_as_missing():
     store = MemoryStore()
     through(store, ScriptedExchanges())
@@ -306,28 +261,6 @@ def test_every_change_of_a_candle_is_a_revision_even_one_that_happened_before():
     revisions = store.read(REVISIONS, PART)
     changes = revisions.filter(pl.col("open_time") == at("2024-12-30T12:00")).select("old_close", "new_close").rows()
     assert changes == [(100.0, 200.0), (200.0, 100.0), (100.0, 200.0)]
-
-
-def test_the_revised_hour_before_midnight_is_counted_and_recorded_once():
-    store = MemoryStore()
-
-    def midnight(close):
-        return ScriptedExchanges(price=lambda market, moment: close if moment == at("2024-12-29T23:00") else 50.0)
-
-    index_through(store, midnight(50.0))
-    for batch in collect_dvol([INDEX_PART], midnight(51.0), clock, max_age_minutes=120):
-        keep(store, batch)
-    (batch,) = judge_dvol([INDEX_PART], store, NOTHING_KNOWN, clock, max_age_minutes=120)
-    for write in batch.writes:
-        if write.appends:  # the run dies here, before the minutes are stored
-            store.append(write.table, write.rows)
-    assert batch.days[DAY].revised == 1
-    for batch in judge_dvol([INDEX_PART], store, NOTHING_KNOWN, clock, max_age_minutes=120):
-        keep(store, batch)
-    around = Slice(DVOL, (Timeframe.H1,), window("2024-12-29", "2024-12-31"))
-    assert store.read(REVISIONS, around).select("open_time", "old_close", "new_close").rows() == [
-        (at("2024-12-29T23:00"), 50.0, 51.0)
-    ]
 
 
 def test_a_gap_that_a_dead_run_left_where_candles_are_counts_for_nothing():

@@ -13,7 +13,9 @@ from mdp.defs.io_managers import Batches, streamed
 from mdp.defs.metadata import budget_metadata, column_schema, tallies_metadata
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, slices_of
 from mdp.domain.candles import RAW_SCHEMA
-from mdp.pipeline.collect import Collecting, Tallies, collect_candles, collect_dvol
+from mdp.domain.timeframe import Timeframe
+from mdp.pipeline.collect import Collecting, Tallies, collect_candles
+from mdp.pipeline.volatility import collect_dvol
 from mdp.ports import Clock, OpenSource
 
 ReadBudgets = Callable[[], BudgetReport]
@@ -64,13 +66,14 @@ def raw_dvol(
     budget_report: dg.ResourceParam[ReadBudgets],
     settings: dg.ResourceParam[Settings],
 ) -> dg.Output[Batches]:
-    """One row per index, asked day and hour as Deribit answered it, unjudged.
+    """One row per index, asked day and hour as Deribit answered it, unjudged; and minute, where so set.
 
-    A day carries the hours before its midnight that its first minutes need.
+    A day carries the candles before its midnight that its first minutes need.
     """
     tallies: Tallies = {}
+    parts = slices_of(context.partition_keys, index_timeframe=Timeframe(settings.dvol.resolution))
     batches = collect_dvol(
-        slices_of(context.partition_keys), sources, clock, max_age_minutes=settings.dvol.max_age_minutes,
-        how=collecting, run_id=context.run.run_id, tallies=tallies,
+        parts, sources, clock, max_age_minutes=settings.dvol.max_age_minutes, how=collecting,
+        run_id=context.run.run_id, tallies=tallies,
     )  # fmt: skip
     return streamed(batches, lambda: tallies_metadata(tallies) | budget_metadata(budget_report(), tallies))

@@ -11,7 +11,8 @@ from mdp.defs.io_managers import Batches, Stored, streamed
 from mdp.defs.metadata import column_schema
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS
 from mdp.domain.candles import CANDLE_SCHEMA, DVOL_SCHEMA
-from mdp.pipeline.judge import judge_candles, judge_dvol
+from mdp.pipeline.judge import judge_candles
+from mdp.pipeline.volatility import judge_dvol
 from mdp.ports import Clock
 
 
@@ -48,9 +49,9 @@ def dvol(
     clock: dg.ResourceParam[Clock],
     settings: dg.ResourceParam[Settings],
 ) -> dg.Output[Batches]:
-    """One row per index and minute: the close of the last hour that was closed by then, and its age.
+    """One row per index and minute: the close of the last candle that was closed by then, and its age.
 
-    Absent where that hour is older than the set limit.
+    The candle is an hour, or a minute where so set. Absent where it is older than the set limit.
     """
     given, limit = raw_dvol, settings.dvol.max_age_minutes
     return streamed(judge_dvol(given.parts, given.store, reference, clock, max_age_minutes=limit, run_id=given.run_id))

@@ -1,6 +1,6 @@
 """Deribit's answers into our tables. Pure.
 
-Not here: whether a row is a good candle (``domain.rules``), minutes from hours (``domain.dvol``).
+Not here: whether a row is a good candle (``domain.rules``), minutes from candles (``domain.dvol``).
 """
 
 from __future__ import annotations
