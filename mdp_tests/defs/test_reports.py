@@ -123,6 +123,7 @@ def test_a_market_that_stays_behind_is_stale_although_the_others_are_fresh(night
     assert checks["is_fresh"].passed
 
 
+@pytest.mark.slow
 def test_an_exchange_whose_prices_leave_the_others_is_named(night):
     night.exchanges.price = lambda market, moment: 150.0 if market.exchange is Exchange.OKX else 100.0
     collect(night)

@@ -51,6 +51,7 @@ def test_days_of_one_market_are_one_ask_and_one_event_a_partition(platform):
         assert platform.materialized(asset) == days, f"{asset}: exactly one event for each partition"
 
 
+@pytest.mark.slow
 def test_one_day_of_all_markets_is_one_run(platform):
     result = platform.run(f"2024-12-30|{BTC}", "2024-12-30|okx:SOL-USDT")
     assert result.success
@@ -179,6 +180,7 @@ def test_an_exchange_that_comes_back_within_the_step_leaves_the_run_green(platfo
     assert platform.materialized("ohlcv_resampled") == ["2024-12-30|okx:BTC-USDT"]
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_ends_the_step_and_the_asking_with_it(platform):
     open_when_refused = []
 
@@ -259,6 +261,7 @@ def test_the_last_layer_that_was_selected_is_the_one_that_fails(platform, layers
     assert all(platform.materialized(layer) == [UP] for layer in layers)
 
 
+@pytest.mark.slow
 def test_a_day_that_could_not_be_asked_again_is_left_out_until_it_could(platform):
     platform.run(UP, DOWN)
     platform.now += timedelta(minutes=5)

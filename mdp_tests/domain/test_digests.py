@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdp.domain.candles import CANDLE_SCHEMA, REJECTED_SCHEMA
@@ -108,6 +108,7 @@ def with_failed_rules(frame: pl.DataFrame, rules: list[list[str] | None]) -> pl.
 
 
 class TestRuns:
+    @settings(max_examples=30)
     @given(raw_frames, st.data())
     def test_each_run_of_rows_has_the_digest_it_would_have_alone(self, frame, data):
         frame = with_failed_rules(frame, [["a"], None, ["é", ""], [], ["x", "yy", "z"]])
@@ -116,6 +117,7 @@ class TestRuns:
         alone = [digest(frame[first:last]) for first, last in itertools.pairwise(bounds)]
         assert digests_of_runs(frame, bounds) == alone
 
+    @settings(max_examples=30)
     @given(raw_frames, raw_frames)
     def test_content_equals_exactly_where_digests_do(self, one, other):
         assert content_equals(one, other) == (digest(one) == digest(other))

@@ -188,8 +188,10 @@ def test_the_output_tells_what_was_repeated_as_the_request_log_does(rough):
     expected, resets = expected_repeats(rough)
     print(f"repeated: said {dict(said)}, by the request log {dict(expected)}, {resets} resets among them")
     assert (said[PAYLOAD], said[LIMITED]) == (expected[PAYLOAD], expected[LIMITED])
-    # a connection that is reset while it was kept alive is opened again below us, once and without a word
-    assert expected[UNAVAILABLE] - resets <= said[UNAVAILABLE] <= expected[UNAVAILABLE]
+    # a connection that is reset while it was kept alive is opened again below us, once and without a word; on a busy
+    # machine a good answer may come after the time-out too
+    late = sum(not one["faults"] and one["took_ms"] > 1_000 for one in rough.requests)
+    assert expected[UNAVAILABLE] - resets <= said[UNAVAILABLE] <= expected[UNAVAILABLE] + late
     assert set(said) == {PAYLOAD, LIMITED, UNAVAILABLE}
 
 

@@ -239,6 +239,7 @@ def test_a_damaged_file_is_named_and_gives_no_rows(store):
         query(store, "SELECT sum(close) FROM ohlcv")
 
 
+@pytest.mark.slow
 def test_a_byte_that_only_a_checksum_can_miss_is_missed(tmp_path):
     store, minutes = (
         DeltaStore(tmp_path / "lake"),

@@ -11,7 +11,7 @@ _WHAT = {
     Exchange.BINANCE: ("Binance spot", "1-minute candles of BTC, ETH and SOL against USDT, REST `/api/v3/klines`."),
     Exchange.BYBIT: ("Bybit v5 spot", "1-minute candles of BTC, ETH and SOL against USDT, REST `/v5/market/kline`."),
     Exchange.OKX: ("OKX v5 spot", "1-minute candles of BTC, ETH and SOL against USDT, REST `/api/v5/market/…candles`."),
-    Exchange.DERIBIT: ("Deribit", "The DVOL index of BTC and ETH by the hour or minute, `public/get_volatility_index_data`."),
+    Exchange.DERIBIT: ("Deribit", "DVOL of BTC and ETH by the hour or minute, `public/get_volatility_index_data`."),
 }
 
 
