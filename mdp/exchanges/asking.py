@@ -156,6 +156,8 @@ class Asker:
                 return read(outcome.answer)
             except ExchangeError as error:
                 failures.append(type(error).__name__)
+                if permit.is_probe and isinstance(error, ExchangeUnavailable):
+                    raise self._circuit_open(str(error)) from error  # one probe at a time: it is not repeated here
                 raise
 
     async def _enter(self, question: Question, tally: Tally) -> tuple[Leave, Permit]:
@@ -183,11 +185,15 @@ class Asker:
             return 0.0
         if waited_s + retry_after_s > LONGEST_WAIT_S:
             message = f"no usable answer {self._circuit.failures} times in a row, so it is not asked now"
-            raise CircuitOpen(self._exchange.value, message, retry_after_s=retry_after_s)
+            raise self._circuit_open(message)
         is_probed = self._circuit.state is State.HALF_OPEN
         wait_s = min(retry_after_s, _PROBE_LOOKED_AT_S) if is_probed else retry_after_s
         await asyncio.sleep(wait_s)
         return wait_s
+
+    def _circuit_open(self, message: str) -> CircuitOpen:
+        retry_after_s = self._circuit.retry_after_s(time.monotonic())
+        return CircuitOpen(self._exchange.value, message, retry_after_s=retry_after_s)
 
     async def _send(self, question: Question, leave: Leave, permit: Permit) -> Outcome:
         """Send once; whatever happens, the budget and the circuit hear of it exactly once."""

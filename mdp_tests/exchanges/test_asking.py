@@ -237,7 +237,7 @@ def test_a_cool_down_that_the_budget_refuses_to_wait_for_is_reported_and_nothing
 async def _fails(asker, times, step=GONE):
     for _ in range(times):
         with pytest.raises(ExchangeUnavailable):
-            await asker.ask(Question(_scripted(step), COSTS), lambda _: None)
+            await asker.ask(Question(_scripted(*[step] * 4), COSTS), lambda _: None)
 
 
 @pytest.mark.parametrize("step", [GONE, Outcome(ANSWER, GONE)], ids=["no answer", "an answer that says so"])
@@ -302,6 +302,19 @@ def test_a_circuit_that_stays_open_longer_than_a_minute_is_reported_at_once_with
     asyncio.run(asyncio.wait_for(work(), 5))
     assert len(budget.given) == 2
     assert len(caplog.records) == 2  # of the two failures; an open circuit is not tried again
+
+
+def test_a_probe_that_fails_is_not_repeated_by_whoever_sent_it():
+    budget = EasyBudget()
+    asker = _asker(budget, attempts=4, failures_to_open=1, probe_after_s=0.01)
+
+    async def work():
+        await _fails(asker, 1)  # the first request opens the circuit, and its second attempt is the probe
+        with pytest.raises(CircuitOpen, match="tried again in"):
+            await asker.ask(Question(_scripted(GONE), COSTS), lambda _: None)
+
+    asyncio.run(asyncio.wait_for(work(), 5))
+    assert len(budget.given) == 3
 
 
 def test_a_probe_that_is_given_up_leaves_its_turn_to_another():
