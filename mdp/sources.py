@@ -14,6 +14,7 @@ from mdp.config.settings import Settings
 from mdp.domain.market import Exchange
 from mdp.domain.quota import Priority
 from mdp.ports import CandleSource, Clock, OpenSource, PageSpool
+from mdp.storage.spool import FileSpool
 
 
 def utc_now() -> datetime:
@@ -32,6 +33,11 @@ def process_budgets(settings: Settings) -> Budgets:
     They close themselves at the end of the interpreter.
     """
     return _budgets_of_process(settings.model_dump_json())
+
+
+def open_spool(settings: Settings, clock: Clock) -> FileSpool:
+    """Return the spool of these settings; pages are kept apart by the address that answered them."""
+    return FileSpool(settings.spool_dir, clock, lambda exchange: str(exchange_settings(settings, exchange).rest_url))
 
 
 def source_opener(settings: Settings, clock: Clock, spool: PageSpool | None = None) -> OpenSource:

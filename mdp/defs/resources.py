@@ -21,10 +21,9 @@ from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.collect import Collecting
-from mdp.sources import source_opener, utc_now
+from mdp.sources import open_spool, source_opener, utc_now
 from mdp.storage import open_store
 from mdp.storage.delta import DeltaStore
-from mdp.storage.spool import FileSpool
 
 
 class LakeSql(DuckDBResource):
@@ -54,7 +53,7 @@ def platform_resources(settings: Settings) -> dict[str, Any]:
     Nothing is opened here: a store or an address that is missing fails the run that needs it, not the loading of the
     definitions. A test or an embedding program replaces a value by an object of its own.
     """
-    spool = FileSpool(settings.spool_dir, utc_now)
+    spool = open_spool(settings, utc_now)
     collecting = Collecting(memory_mb=settings.memory_mb_per_market, spool=spool)
     return {
         "store": dg.ResourceDefinition(lambda _: open_store(settings), description=f"The store: {settings.store}"),

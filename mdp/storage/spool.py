@@ -10,12 +10,13 @@ Not here: which pages may be kept (``exchanges.paging``), when they are no longe
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import polars as pl
 
 from mdp.domain.candles import RAW_SCHEMA
 from mdp.domain.interval import Interval
-from mdp.domain.market import Market
+from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import EPOCH, Timeframe
 from mdp.ports import Clock
 
@@ -55,11 +56,14 @@ class FileSpool:
     Args:
         directory: Made when the first page is kept.
         clock: Tells the time by which pages grow old.
+        address_of: Tells where an exchange is asked. A page of one address is no answer of another: what a simulator
+            said must not pass for what the exchange said.
     """
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, address_of: Callable[[Exchange], str]) -> None:
         self._directory = directory
         self._clock = clock
+        self._address_of = address_of
         self._has_warned = False
 
     def load(self, market: Market, timeframe: Timeframe, window: Interval) -> pl.DataFrame | None:
@@ -128,7 +132,9 @@ class FileSpool:
             yield path, _window_of(path.name)
 
     def _folder(self, market: Market, timeframe: Timeframe) -> Path:
-        return self._directory / market.exchange.value / market.symbol_key / timeframe.value
+        # a digest, for an address may hold a password
+        address = hashlib.sha256(self._address_of(market.exchange).encode()).hexdigest()[:16]
+        return self._directory / market.exchange.value / address / market.symbol_key / timeframe.value
 
     def _path(self, market: Market, timeframe: Timeframe, window: Interval) -> Path:
         start, end = ((moment - EPOCH) // _MICROSECOND for moment in (window.start, window.end))

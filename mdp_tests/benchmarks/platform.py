@@ -25,7 +25,7 @@ from mdp.pipeline.collect import Collecting, collect_candles
 from mdp.pipeline.judge import judge_candles
 from mdp.pipeline.resampling import resample_candles
 from mdp.ports import CandleSource, CandleStore
-from mdp.sources import process_budgets, source_opener, utc_now
+from mdp.sources import open_spool, process_budgets, source_opener, utc_now
 from mdp.storage import open_store
 from mdp.storage.spool import FileSpool
 
@@ -43,7 +43,7 @@ class Platform:
     @classmethod
     def of(cls, settings: Settings, *, is_unlimited: bool = False) -> Self:
         """Return the platform of these settings."""
-        spool = FileSpool(settings.spool_dir, utc_now)
+        spool = open_spool(settings, utc_now)
         return cls(settings, open_store(settings), spool, load_reference(), is_unlimited)
 
     @classmethod

@@ -152,7 +152,7 @@ def test_the_pages_of_a_real_spool_survive_a_source_that_was_killed(tmp_path):
     async def killed():
         async with ScriptedExchange(answer) as server:
             settings = settings_for(server.url, wire, pages_in_flight=1)
-            spool = FileSpool(tmp_path, lambda: NOW)
+            spool = FileSpool(tmp_path, lambda: NOW, lambda _exchange: "http://127.0.0.1:1")
             source_ = open_source(
                 wire.exchange, settings, clock=lambda: NOW, budget=EasyBudget(), spool=spool, waits=QUICK
             )
@@ -165,7 +165,7 @@ def test_the_pages_of_a_real_spool_survive_a_source_that_was_killed(tmp_path):
                     await fetching
 
     run(killed())
-    seen = fetch(wire, window, spool=FileSpool(tmp_path, lambda: NOW))
+    seen = fetch(wire, window, spool=FileSpool(tmp_path, lambda: NOW, lambda _exchange: "http://127.0.0.1:1"))
     assert len(seen.asked) == 1
     assert seen.open_times_ms == expected_ms(window, wire)
     assert seen.fetched.rows.equals(fetch(wire, window).fetched.rows)

@@ -42,12 +42,20 @@ def _rows(window=None, price=100.0, source="rest"):
     )  # fmt: skip
 
 
-def _spool(folder, now=NOW):
-    return FileSpool(folder, lambda: now)
+def _spool(folder, now=NOW, address="https://api.binance.com"):
+    return FileSpool(folder, lambda: now, lambda _exchange: address)
 
 
 def _files(folder):
     return sorted(path for path in Path(folder).rglob("*") if path.is_file())
+
+
+def test_a_page_of_one_address_is_no_answer_of_another_and_no_address_is_written_down(tmp_path):
+    _spool(tmp_path, address="http://user:secret@127.0.0.1:8790/binance").keep(BTC, M1, _window(), _rows())
+    assert _spool(tmp_path).load(BTC, M1, _window()) is None
+    _spool(tmp_path).discard(BTC, M1, _window())
+    assert len(_files(tmp_path)) == 1
+    assert not any("secret" in str(path) or b"secret" in path.read_bytes() for path in _files(tmp_path))
 
 
 def test_a_page_is_what_a_source_returns():
