@@ -156,7 +156,10 @@ def simulate(
         int | None, typer.Option(help="Seed of the generated prices. Default: MDP_SIMULATOR__SEED.")
     ] = None,
     scenario: Annotated[
-        str | None, typer.Option(help="What goes wrong: a TOML file, or one of flaky, down, geo. Default: nothing.")
+        str | None,
+        typer.Option(
+            help="What goes wrong: a TOML file, or one of flaky, hour, down, geo, restated, spoiled. Default: nothing."
+        ),
     ] = None,
     latency_ms: Annotated[float | None, typer.Option(help="Round trip added to every request.")] = None,
     jitter_ms: Annotated[float | None, typer.Option(help="Up to so much more latency, evenly spread.")] = None,
