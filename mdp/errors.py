@@ -150,7 +150,7 @@ class Incomplete(DataError):
 
     def __init__(self, missing: Mapping[str, str], *, retryable: bool) -> None:
         listed = "; ".join(f"{what}: {why}" for what, why in missing.items())
-        super().__init__(f"not collected: {listed}; everything else was done and is stored")
+        super().__init__(f"not collected: {listed}; what was collected is stored")
         self.missing = dict(missing)
         self.retryable = retryable
 

@@ -84,7 +84,7 @@ def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *,
     """Run the jobs of some markets over whole days and report what is stored afterwards."""
     store = open_store(settings)
     work = [
-        Work(market, part)
+        Work(market, part, resumes=only_missing)
         for market in markets
         for part in (_missing(store, market, window) if only_missing else [window])
     ]

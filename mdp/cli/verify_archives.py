@@ -37,8 +37,8 @@ def run_verify_archives(
     """Verify, show the outcome, collect the days in doubt again if asked to, and return the exit code.
 
     Returns:
-        0: all files are what they were, or every day in doubt was collected again. 1: some files could not be asked
-        for. 3: days are in doubt, or collecting them again left some incomplete.
+        0: all files are what they were, or there are none, which is said, or every day in doubt was collected again.
+        1: some files could not be asked for. 3: days are in doubt, or collecting them again left some incomplete.
 
     Raises:
         InputError: a market or a day is wrong.
@@ -52,9 +52,11 @@ def run_verify_archives(
     require_simulator(settings, {file.market.exchange for file in files})
     verdict = asyncio.run(_verify(settings, files))
     results = _collect_again(settings, verdict) if refetches else {}
+    if not files:
+        sys.stderr.write("mdp: no archive files are stored there: nothing was verified\n")
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(_as_json(verdict, results)), indent=2) + b"\n")
-    else:
+    elif files:
         _show(verdict, results)
     return _exit_code(verdict, results)
 

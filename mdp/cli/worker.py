@@ -29,6 +29,7 @@ class Order(msgspec.Struct, frozen=True):
     market: str
     first: str
     last: str
+    resumes: bool = False
 
 
 def _private_channel() -> IO[bytes]:
@@ -67,6 +68,7 @@ def main() -> None:
                     last=date.fromisoformat(order.last),
                     run_id=order.run_id,
                     on_materialized=lambda asset, partition: say(kind="durable", asset=asset, partition=partition),
+                    resumes=order.resumes,
                 )
             say(
                 kind="ended",

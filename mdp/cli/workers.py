@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -31,16 +32,22 @@ WORKER = (sys.executable, "-m", "mdp.cli.worker")
 NO_DAEMON = "--no-daemon"
 """Tells a worker that no daemon of this instance is running, so that what one launched and did not end is dead."""
 
+_LEAST_ROOM_BYTES = 2_000_000
+
 Messages = queue.Queue[tuple[int, dict[str, object] | None]]
 """Which worker said what; None when it will say no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One Dagster run: some whole days of one market."""
+    """One Dagster run: some whole days of one market.
+
+    ``resumes``: what was collected within a day is not asked again where nothing speaks against it.
+    """
 
     market: Market
     window: Interval
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ def _work_off(waiting: deque[Work], workers: Sequence[_Worker], messages: Messag
         if message is None:
             alive -= 1
             if worker.work is not None:
-                yield Ended(worker.work, f"its process died: {last_line(worker.log)}")
+                yield Ended(worker.work, f"its process died: {_why_dead(worker)}")
                 worker.work = None
         elif message["kind"] == "durable" and worker.work is not None:
             yield Durable(worker.work, str(message["asset"]), str(message["partition"]))
@@ -125,6 +132,14 @@ def _work_off(waiting: deque[Work], workers: Sequence[_Worker], messages: Messag
             _order(worker, waiting)
     for left in waiting:
         yield Ended(left, f"no worker was left to run it: {last_line(workers[0].log)}")
+
+
+def _why_dead(worker: _Worker) -> str:
+    """A full disk cuts off the log that would tell of it."""
+    free = shutil.disk_usage(worker.log.parent).free
+    if free < _LEAST_ROOM_BYTES:
+        return f"the disk of {worker.log.parent.parent} is full ({free:,} bytes free); make room, then --missing"
+    return last_line(worker.log)
 
 
 def settle_dead_runs(settings: Settings) -> None:
@@ -215,6 +230,7 @@ def _order(worker: _Worker, waiting: deque[Work]) -> None:
         "market": str(one.market),
         "first": one.window.start.date().isoformat(),
         "last": max(day.start.date() for day in one.window.days()).isoformat(),
+        "resumes": one.resumes,
     }
     try:
         worker.orders.write(msgspec.json.encode(order) + b"\n")

@@ -13,6 +13,9 @@ from mdp.domain.market import SPOT_EXCHANGES, SPOT_MARKETS, VOLATILITY_MARKETS, 
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+RESUMES_TAG = "mdp/resumes"
+"""On a run that does not ask again for what another one collected within a day and did not come to judge."""
+
 MARKET_TAG = "mdp/market"
 
 candles_job = dg.define_asset_job(

@@ -23,7 +23,7 @@ from dagster._core.execution.api import execute_run_iterator
 from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, RunsFilter
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from mdp.defs.jobs import MARKET_TAG, RANGE_END, RANGE_START
+from mdp.defs.jobs import MARKET_TAG, RANGE_END, RANGE_START, RESUMES_TAG
 from mdp.defs.metadata import RETRIED
 from mdp.defs.partitions import key_of
 from mdp.defs.queue import EXCHANGE_TAG
@@ -57,8 +57,12 @@ def launch_range(
     last: date,
     run_id: str,
     on_materialized: OnMaterialized,
+    resumes: bool = False,
 ) -> Outcome:
-    """Run the job of a market over the days ``first`` to ``last``, both included, and wait for its end."""
+    """Run the job of a market over the days ``first`` to ``last``, both included, and wait for its end.
+
+    ``resumes``: do not ask again for days that a run collected within a day, and that nothing speaks against.
+    """
     job = definitions.resolve_job_def("dvol_job" if market.is_volatility_index else "candles_job")
 
     def listen(entry: EventLogEntry) -> None:
@@ -72,6 +76,7 @@ def launch_range(
         RANGE_END: key_of(market, last),
         MARKET_TAG: str(market).replace(":", "_"),
         EXCHANGE_TAG: market.exchange.value,
+        **({RESUMES_TAG: "true"} if resumes else {}),
     }
     run = instance.create_run_for_job(job, run_id=run_id, tags={**job.run_tags, **tags})
     # Not `execute_in_process`: it keeps every event until the end, 25 kB for each of a dozen events a day.

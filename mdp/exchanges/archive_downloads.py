@@ -6,6 +6,7 @@ is done about a file that cannot be had (``archive_first``).
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections import Counter
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ WAITS = RetryWaits(initial_s=0.25, longest_s=2.0, jitter_s=0.25)
 _WAIT_S = 10.0  # after a 429 that does not say how long
 _CONNECTIONS = 16
 _LONGEST_S = 120.0  # for a file that trickles: 2 MB at 17 kB/s
+_USERINFO = re.compile(r"://\S*@")
 
 
 class Downloads:
@@ -55,6 +57,7 @@ class Downloads:
             wait_jitter=waits.jitter_s,
         )
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,6 +65,7 @@ class Downloads:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -99,6 +103,9 @@ class Downloads:
         Args:
             url: The address.
             parameters: Of the query.
+
+        Raises:
+            RuntimeError: this was closed.
         """
         try:
             async with self._open().get(url, params=parameters, ssl=_certificates(url)) as response:
@@ -119,14 +126,15 @@ class Downloads:
                 if size > MOST_BYTES:
                     break
         if size > MOST_BYTES:
-            raise PayloadError(self._exchange.value, f"{url}: expected at most {MOST_BYTES} bytes, got {size} or more")
+            said = f"expected at most {MOST_BYTES} bytes, got {size} or more"
+            raise PayloadError(self._exchange.value, f"{without_userinfo(url)}: {said}")
         return b"".join(blocks)
 
     def _require_usable(self, response: aiohttp.ClientResponse, url: str) -> None:
         status = response.status
         if status == HTTPStatus.OK:
             return
-        said = f"{url}: status {status}"
+        said = f"{without_userinfo(url)}: status {status}"
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             answer = Answer(status, {"retry-after": response.headers.get("Retry-After", "")}, "", datetime.now(UTC))
             raise RateLimited(self._exchange.value, f"asked too often ({said})", retry_after_s=wait_s(answer, _WAIT_S))
@@ -135,11 +143,13 @@ class Downloads:
         raise RequestRejected(self._exchange.value, f"the request was refused ({said})")
 
     def _unanswered(self, url: str, error: Exception) -> ExchangeUnavailable:
-        said = f"{url}: {type(error).__name__}: {error}"
+        said = without_userinfo(f"{url}: {type(error).__name__}: {error}")
         return ExchangeUnavailable(self._exchange.value, f"the connection failed ({said})")
 
     def _open(self) -> aiohttp.ClientSession:
-        """The session, made where its event loop runs."""
+        """The session, made where its event loop runs; never a new one that nobody would close."""
+        if self._is_closed:
+            raise RuntimeError("asked for a file after the downloads were closed")
         if self._session is None:
             # files come packed already, and their checksum is that of the bytes as they are sent
             self._session = aiohttp.ClientSession(
@@ -149,6 +159,16 @@ class Downloads:
                 timeout=self._timeout,
             )
         return self._session
+
+
+def without_userinfo(text: str) -> str:
+    """Return a text without the name and password that an address in it may carry.
+
+    Examples:
+        >>> without_userinfo("https://me:secret@files.example/a.zip: status 403")
+        'https://files.example/a.zip: status 403'
+    """
+    return _USERINFO.sub("://", text)
 
 
 def _certificates(url: str) -> ssl.SSLContext | bool:

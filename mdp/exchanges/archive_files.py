@@ -6,17 +6,17 @@ Not here: any exchange's own (its ``archive``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 
-Fetch = Callable[[str], Awaitable[bytes | None]]
+Fetch = Callable[[str], Coroutine[Any, Any, bytes | None]]
 """Gives what is at a path of the archive; None where nothing is."""
 
 

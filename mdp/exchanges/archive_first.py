@@ -2,6 +2,8 @@
 
 Only whole UTC days of minutes, and only what is published. Whatever a file cannot give, is in doubt about, or leaves
 out is asked of REST, with a line in the log; the archive alone never fails a fetch. Rows say where they came from.
+A slot is told by a file only where one of its rows obeys the rules; a row that does not stays, for the judge to keep,
+and REST is asked for another.
 Not here: which files there are and what is in them (each exchange's ``archive``), REST (its ``source``).
 """
 
@@ -23,6 +25,7 @@ from mdp.domain.candles import TIME
 from mdp.domain.gaps import find_gaps
 from mdp.domain.interval import DAY, Interval, merge, subtract
 from mdp.domain.market import Exchange, Market
+from mdp.domain.rules import RULES, Asked
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ConfigError
 from mdp.exchanges.archive_downloads import WAITS, Downloads
@@ -34,6 +37,9 @@ from mdp.ports import Budget, CandleSource, Clock, Fetched
 
 _MINUTE = Timeframe.M1
 _MICROSECOND = timedelta(microseconds=1)
+
+_NOT_SAID = ("source", "fetched_at")
+"""Columns that say where a row came from, not what it says."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +98,7 @@ class _Plan:
     """What is left for REST.
 
     Attributes:
-        stretches: What is asked: all that no file is about, and around the slots that files left empty.
+        stretches: What is asked: all that no file is about, and around the slots of which files tell nothing.
         settled: What files have told already, so that REST is not listened to.
     """
 
@@ -151,16 +157,17 @@ def whole_days(window: Interval) -> Interval:
 
 
 def _plan(window: Interval, taken: Sequence[Taken], page_slots: int) -> _Plan:
-    holes = [hole for one in taken for hole in empty_slots(one)]
+    holes = [hole for one in taken for hole in untold_slots(one)]
     uncovered = subtract(window, [one.wanted for one in taken])
     settled = [part for one in taken for part in subtract(one.wanted, holes)]
     return _Plan(merge([*uncovered, *asked_together(holes, page_slots)]), merge(settled))
 
 
-def empty_slots(taken: Taken) -> list[Interval]:
-    """Return the runs of slots in which no row of a file opens, on the grid or off it."""
-    floored = taken.rows["open_time"].dt.truncate(_MINUTE.value)
-    return find_gaps(floored, _MINUTE, taken.wanted)
+def untold_slots(taken: Taken) -> list[Interval]:
+    """Return the runs of slots of which a file has no good row: none at all, or only such as the judge will reject."""
+    asked = Asked(taken.wanted, _MINUTE)
+    is_good = pl.all_horizontal(rule(asked).fill_null(value=False) for rule in RULES.values())
+    return find_gaps(taken.rows.filter(is_good)["open_time"], _MINUTE, taken.wanted)
 
 
 def asked_together(holes: Iterable[Interval], page_slots: int) -> list[Interval]:
@@ -183,8 +190,9 @@ def asked_together(holes: Iterable[Interval], page_slots: int) -> list[Interval]
 
 
 def _put_together(taken: Sequence[Taken], answers: Sequence[Fetched], plan: _Plan, effort: Effort) -> Fetched:
-    """Files and REST, in the order of ``open_time``; REST only where no file has told already."""
-    frames = [one.rows for one in taken] + [_without(answer.rows, plan.settled) for answer in answers]
+    """Files and REST, in the order of ``open_time``; REST only where no file has told already, and nothing twice."""
+    files = [one.rows for one in taken]
+    frames = files + [_without_echoes(_without(answer.rows, plan.settled), files) for answer in answers]
     retried = Counter({reason: times for reason, times in effort.retried.items() if times > 0})
     for answer in answers:
         retried.update(answer.retried)
@@ -208,6 +216,16 @@ def _without(rows: pl.DataFrame, settled: Sequence[Interval]) -> pl.DataFrame:
     place = np.searchsorted(starts, times, side="right") - 1
     is_settled = (place >= 0) & (times < ends[place])
     return rows.filter(pl.Series(~is_settled)) if is_settled.any() else rows
+
+
+def _without_echoes(rows: pl.DataFrame, files: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Leave out rows of REST that say word for word what a row of a file says: one that the judge will reject."""
+    if not files or rows.is_empty():
+        return rows
+    is_near = pl.col("open_time").is_in(rows["open_time"].implode())
+    same = pl.concat([file.filter(is_near) for file in files])
+    said = [name for name in rows.columns if name not in _NOT_SAID]
+    return rows.join(same, on=said, how="anti", nulls_equal=True, maintain_order="left") if len(same) else rows
 
 
 def _in_order(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ import polars as pl
 
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
-from mdp.errors import ExchangeError, PayloadError
+from mdp.errors import ConfigError, ExchangeError, PayloadError
 from mdp.exchanges.archive_content import unpack
 from mdp.exchanges.archive_downloads import Downloads
 from mdp.exchanges.archive_files import Archive, BulkFile, Effort, Fetch
@@ -91,6 +92,10 @@ class ArchiveReader:
             _log.warning("%s: it cannot be told which archive files there are, REST is asked: %s", market, error)
             self._leave_alone()
             return []
+        except ConfigError as error:
+            _log.warning("%s: no archive file is asked for until a setting is changed, REST is: %s", market, error)
+            self._left_until_s = math.inf
+            return []
         turnstile = asyncio.Semaphore(FILES_IN_FLIGHT)
         found = await self._take_all(files, market, turnstile, effort)
         return sorted(found, key=lambda taken: taken.wanted)
@@ -129,7 +134,7 @@ class ArchiveReader:
             self._leave_alone()
 
     def _leave_alone(self) -> None:
-        self._failures, self._left_until_s = 0, time.monotonic() + _LEFT_FOR_S
+        self._failures, self._left_until_s = 0, max(self._left_until_s, time.monotonic() + _LEFT_FOR_S)
         _log.warning("%s: the archive is left alone for %.0f s", self._archive.exchange.value, _LEFT_FOR_S)
 
     async def _read(self, file: BulkFile, market: Market, retried: Counter[str]) -> Taken | None:
@@ -142,15 +147,22 @@ class ArchiveReader:
             return await self._read_once(file, market, retried)
 
     async def _read_once(self, file: BulkFile, market: Market, retried: Counter[str]) -> Taken | None:
-        fetch = self._fetch(retried)
-        content, checksum = await asyncio.gather(
-            fetch(file.path), fetch(file.checksum_path) if file.checksum_path else _nothing()
-        )
+        content, checksum = await self._fetch_both(file, self._fetch(retried))
         self._failures = 0
         if content is None:
             return None
         received_at = self._clock()
         return await asyncio.to_thread(self._understand, file, market, content, checksum, received_at)
+
+    async def _fetch_both(self, file: BulkFile, fetch: Fetch) -> tuple[bytes | None, bytes | None]:
+        """Return a file and its checksum; where one of them fails, the other is not waited for but given up."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                content = group.create_task(fetch(file.path))
+                checksum = group.create_task(fetch(file.checksum_path)) if file.checksum_path else None
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return content.result(), checksum.result() if checksum else None
 
     def _understand(
         self, file: BulkFile, market: Market, content: bytes, checksum: bytes | None, received_at: datetime
@@ -202,7 +214,3 @@ class ArchiveReader:
             return await self._downloads.get(f"{self._url}/{path}", retried)
 
         return fetch
-
-
-async def _nothing() -> None:
-    return None

@@ -6,7 +6,7 @@ Not here: asking (``fetching``), which layer of a run fails over them (``defs``)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
@@ -55,7 +55,7 @@ class FailedDays:
 
 
 class NotCollected(Incomplete):
-    """Days could not be collected; everything else was done and is stored.
+    """Days could not be collected; what was collected is stored.
 
     Attributes:
         failures: The days, and why.
@@ -82,7 +82,7 @@ class LeftOut:
 
     Args:
         store: Where is written what was asked, got and missed.
-        run_id: The run on whose behalf; its own failures count although the clock may not have moved since.
+        run_id: The run on whose behalf; its own failures count whatever the clock says.
     """
 
     store: CandleStore
@@ -119,17 +119,20 @@ def days_failed(store: CandleStore, part: Slice, run_id: str = "") -> list[Faile
     Args:
         store: Where the attempts are written.
         part: At the timeframe at which it is asked for.
-        run_id: A run whose own failures count where they are as late as the latest success.
+        run_id: A run whose own failures count in any case. It writes one when it has given the day up, and after a
+            clock was set back an old success only looks later. A step that is tried again because the store failed may
+            get the day after all; that its run fails then is seen, and the next run makes it good.
     """
     failed = store.read(FAILED_FETCHES, part)
     if failed.is_empty():
         return []
-    last = failed.sort("failed_at", maintain_order=True).unique("window_start", keep="last", maintain_order=True)
+    is_mine = pl.lit(bool(run_id)) & (pl.col("run_id") == run_id)
+    in_order = failed.with_columns(is_mine.alias("is_mine")).sort("is_mine", "failed_at", maintain_order=True)
+    last = in_order.unique("window_start", keep="last", maintain_order=True)
     fetched = store.read(FETCHES, part, columns=["window_start", "fetched_at"])
     got = fetched.group_by("window_start").agg(pl.col("fetched_at").max())
-    is_mine = pl.lit(bool(run_id)) & (pl.col("run_id") == run_id)
-    is_later = (pl.col("failed_at") > pl.col("fetched_at")) | (is_mine & (pl.col("failed_at") >= pl.col("fetched_at")))
-    left = last.join(got, on="window_start", how="left").filter(pl.col("fetched_at").is_null() | is_later)
+    is_last = pl.col("fetched_at").is_null() | (pl.col("failed_at") > pl.col("fetched_at"))
+    left = last.join(got, on="window_start", how="left").filter(pl.col("is_mine") | is_last)
     return _stretches(part.market, left.sort("window_start"))
 
 
@@ -149,14 +152,20 @@ def batch_of_missed(missed: Missed, run_id: str) -> Batch:
 
 
 def failures_of(missed: Iterable[Missed]) -> list[FailedDays]:
-    """Return what could not be had, slice by slice."""
-    return [
-        FailedDays(
-            one.ask.part.market, one.ask.part.window, type(one.error).__name__, str(one.error), one.error.retryable,
-            one.attempts, one.failed_at,
+    """Return what could not be had: adjacent slices of a market that failed in the same way as one stretch."""
+    found: list[FailedDays] = []
+    for one in missed:
+        part, error, last = one.ask.part, one.error, found[-1] if found else None
+        now = FailedDays(
+            part.market, part.window, type(error).__name__, str(error), error.retryable, one.attempts, one.failed_at
         )
-        for one in missed
-    ]  # fmt: skip
+        if last and (last.market, last.window.end, last.message) == (part.market, part.window.start, now.message):
+            attempts, failed_at = max(last.attempts, now.attempts), max(last.failed_at, now.failed_at)
+            joined = Interval(last.window.start, now.window.end)
+            found[-1] = replace(last, window=joined, attempts=attempts, failed_at=failed_at)
+        else:
+            found.append(now)
+    return found
 
 
 def _stretches(market: Market, rows: pl.DataFrame) -> list[FailedDays]:

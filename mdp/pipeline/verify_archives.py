@@ -16,7 +16,7 @@ from mdp.domain.interval import DAY, Interval, merge
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeError
-from mdp.ports import ARCHIVE_FILES, RAW_OHLCV, CandleStore, Slice
+from mdp.ports import ARCHIVE_FILES, FETCHES, RAW_OHLCV, CandleStore, Slice
 
 FILES_IN_FLIGHT = 8
 
@@ -104,10 +104,11 @@ def stored_files(store: CandleStore, market: Market, window: Interval) -> list[S
         for day in Interval(start, end).days():
             if window.covers(day):
                 taken.setdefault((path, day), {})[fetched_at] = sha256
-    rows = _times_of_rows(store, market, {day for _, day in taken})
+    days = {day for _, day in taken}
+    rows, asked = _times_of_rows(store, market, days), _times_of_fetches(store, market, window)
     digests: dict[str, dict[Interval, str]] = {}
     for (path, day), times in taken.items():
-        if _is_in_use(rows.get(day, set()), set(times)):
+        if _is_in_use(rows.get(day, set()), set(times), asked.get(day, [])):
             digests.setdefault(path, {})[day] = times[max(times)]
     return [StoredFile(market, path, digests[path]) for path in sorted(digests)]
 
@@ -124,12 +125,25 @@ def _times_of_rows(store: CandleStore, market: Market, days: Collection[Interval
     return found
 
 
-def _is_in_use(rows: Collection[datetime], taken: Collection[datetime]) -> bool:
-    """Tell whether stored rows of a day are those of a file, by when the one and the other were received.
+def _times_of_fetches(store: CandleStore, market: Market, window: Interval) -> dict[Interval, list[datetime]]:
+    """When each day was asked for, each time; it is noted once all that came is there, files among it."""
+    found: dict[Interval, list[datetime]] = {}
+    part = Slice(market, (Timeframe.M1,), window)
+    fetches = store.read(FETCHES, part, columns=["window_start", "fetched_at"])
+    for start, asked_at in fetches.select("window_start", "fetched_at").iter_rows():
+        found.setdefault(Interval(start, start + DAY), []).append(asked_at)
+    return found
 
-    A file without a row on a day is in use as long as nothing newer is: with rows, it would matter.
+
+def _is_in_use(rows: Collection[datetime], taken: Collection[datetime], asked: Collection[datetime]) -> bool:
+    """Tell whether what is stored of a day is what a file said, by when the one and the other were received.
+
+    A file without a row on a day is in use as long as the day was not asked for again without it: with rows, it would
+    matter. The first fetch noted after a file was received is the one that it was received for.
     """
-    return not rows or not set(rows).isdisjoint(taken) or max(rows) <= max(taken)
+    if not rows:
+        return sum(asked_at >= max(taken) for asked_at in asked) <= 1
+    return not set(rows).isdisjoint(taken) or max(rows) <= max(taken)
 
 
 async def verify_files(files: Iterable[StoredFile], published: Mapping[Exchange, Published]) -> Verdict:

@@ -47,6 +47,14 @@ def run(monkeypatch, capfd):
     return run_
 
 
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_verifying_where_no_file_is_stored_says_that_nothing_was_verified(run, form):
+    code, out, err = run("verify-archives", *form)
+    assert (code, err) == (0, "mdp: no archive files are stored there: nothing was verified\n")
+    assert out == "" if not form else json.loads(out)["same"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -6,16 +6,23 @@ import asyncio
 import io
 import logging
 import zipfile
+from collections import Counter
 
+import polars as pl
 import pytest
 
-from mdp.domain.candles import require_schema
+from mdp.domain.candles import RAW_SCHEMA, require_schema
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import Exchange, Market
+from mdp.domain.rules import Asked, split_by_rules
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeUnavailable, InputError
 from mdp.exchanges.archive_deferred import DeferredSource
+from mdp.exchanges.archive_downloads import Downloads
+from mdp.exchanges.archive_files import Effort
 from mdp.exchanges.archive_first import asked_together, with_archive
+from mdp.exchanges.archive_reader import ArchiveReader
+from mdp.exchanges.binance.archive import BinanceArchive
 from mdp.exchanges.frames import ANSWER_SCHEMA
 from mdp.simulator.archive_shelf import pack
 from mdp_tests.exchanges.archive_world import Rest, checksum_of, served_world, values
@@ -149,16 +156,80 @@ def test_the_same_rows_in_another_dress_are_the_same_rows(world, rest, edit, why
     assert rest.asked == []
 
 
-def test_repeated_and_off_grid_rows_are_kept_for_the_judge(world, rest):
+def test_repeated_and_off_grid_rows_are_kept_for_the_judge_and_rest_is_asked_for_what_they_do_not_tell(world, rest):
     def twice_and_late(text):
         lines = text.splitlines(keepends=True)
         return b"".join([*lines[:2], lines[1], lines[2].replace(b"1735689720000000", b"1735689734800000"), *lines[3:]])
 
     replace_file(world, "2025-01-01", edited("2025-01-01", twice_and_late))
     fetched = world.fetch(BTC, "2025-01-01", "2025-01-02", rest)
-    minutes = fetched.rows["open_time"].dt.strftime("%H:%M:%S").to_list()[:5]
-    assert minutes == ["00:00:00", "00:01:00", "00:01:00", "00:02:14", "00:03:00"]
-    assert (len(fetched.rows), fetched.files[0].rows, rest.asked) == (1441, 1441, [])
+    minutes = fetched.rows["open_time"].dt.strftime("%H:%M:%S").to_list()[:6]
+    assert minutes == ["00:00:00", "00:01:00", "00:01:00", "00:02:00", "00:02:14", "00:03:00"]
+    assert fetched.rows["source"].to_list()[2:5] == ["archive", "rest", "archive"]
+    assert (len(fetched.rows), fetched.files[0].rows) == (1442, 1441)
+    assert [str(window) for window in rest.asked] == ["[2025-01-01T00:02:00Z, 2025-01-01T00:03:00Z)"]
+
+
+def judged(fetched, start, end):
+    """The days as the judge sees them, without where and when they were told."""
+    asked = Asked(Interval(parse_time(start), parse_time(end)), Timeframe.M1)
+    raw = fetched.rows.with_columns(window_start=pl.col("open_time").dt.truncate("1d")).select(RAW_SCHEMA.names())
+    return split_by_rules(raw, asked)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda fields: [*fields[:2], b"0.01", *fields[3:]],  # the highest price is below the lowest
+        lambda fields: [*fields[:5], b"-1", *fields[6:]],
+        lambda fields: [fields[0], b"-5", *fields[2:]],
+    ],
+)
+def test_a_row_that_the_judge_rejects_stays_and_rest_tells_its_slot(world, rest, edit):
+    def spoil(text):
+        lines = text.splitlines(keepends=True)
+        return b"".join([*lines[:700], b",".join(edit(lines[700].split(b","))), *lines[701:]])
+
+    day = ("2025-01-01", "2025-01-02")
+    replace_file(world, day[0], edited(day[0], spoil))
+    fetched = world.fetch(BTC, *day, rest)
+    accepted, rejected = judged(fetched, *day)
+    assert [str(window) for window in rest.asked] == ["[2025-01-01T11:40:00Z, 2025-01-01T11:41:00Z)"]
+    assert values(accepted.drop("window_start")).equals(world.truth(BTC, *day))
+    assert rejected.select("open_time", "source").rows() == [(at("2025-01-01T11:40"), "archive")]
+
+
+def test_what_rest_says_of_a_bad_slot_just_as_the_file_does_is_not_kept_twice(world, rest):
+    day = ("2025-01-01", "2025-01-02")
+    late = at("2025-01-01T00:02:14.8")
+
+    class Late(Rest):
+        def rows(self, market, window):
+            opens = pl.col("open_time")
+            moved = pl.when(opens == at("2025-01-01T00:02")).then(pl.lit(late)).otherwise(opens)
+            return super().rows(market, window).with_columns(moved.alias("open_time"), trades=self.trades)
+
+    def shift(text):
+        return text.replace(b"1735689720000000", b"1735689734800000")
+
+    replace_file(world, day[0], edited(day[0], shift))
+    echoing, differing = Late(world, Exchange.BINANCE), Late(world, Exchange.BINANCE)
+    echoing.trades, differing.trades = pl.col("trades"), pl.col("trades") + 1
+    both = world.fetch(BTC, *day, echoing)
+    assert (len(echoing.asked), sources(both)) == (1, {"archive": 1440})
+    for one, other in zip(
+        judged(both, *day), judged(world.fetch(BTC, *day, echoing, archives=False), *day), strict=True
+    ):
+        assert values(one).equals(values(other))
+    assert judged(both, *day).rejected["open_time"].to_list() == [late]
+    assert sources(world.fetch(BTC, *day, differing)) == {"archive": 1440, "rest": 1}
+
+
+def test_the_days_that_are_short_and_shifted_are_judged_as_those_of_rest_alone(world, rest):
+    days = ("2018-02-08", "2018-02-10")
+    both, alone = world.fetch(BTC, *days, rest), world.fetch(BTC, *days, archives=False)
+    for one, other in zip(judged(both, *days), judged(alone, *days), strict=True):
+        assert values(one).equals(values(other))
 
 
 def test_slots_a_file_leaves_out_are_asked_of_rest_and_only_they_are_taken(world, rest):
@@ -273,6 +344,62 @@ def test_an_archive_that_is_not_there_at_all_costs_nothing_but_a_warning(world, 
     assert "the connection failed" in caplog.text
 
 
+@pytest.mark.parametrize("spoil", [403, 503, None])
+def test_a_password_in_an_address_is_never_said(world, rest, caplog, spoil):
+    address = "http://127.0.0.1:9" if spoil is None else world.url
+    if spoil is not None:
+        world.spoil(".zip", spoil)
+    secret = address.replace("://", "://me:pass@word@") + "/binance-archive"
+    fetched = world.fetch(BTC, "2025-01-01", "2025-01-02", rest, archive_url=secret)
+    assert sources(fetched) == {"rest": 1440}
+    assert f"{address}/binance-archive/data" in caplog.text
+    assert "me:" not in caplog.text
+    assert "word" not in caplog.text
+
+
+class Halting:
+    """An archive's files: one does not come, its checksum cannot be had."""
+
+    def __init__(self):
+        self.given_up = []
+
+    async def get(self, url, retried):
+        if url.endswith(".CHECKSUM"):
+            raise ExchangeUnavailable("binance", "no checksum")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.given_up.append(url)
+            raise
+
+    async def __aexit__(self, *_):
+        pass
+
+
+def test_a_file_is_given_up_when_its_checksum_cannot_be_had(world, caplog):
+    downloads = Halting()
+    reader = ArchiveReader(BinanceArchive(), downloads, "http://files", world.clock)
+    day = Interval(parse_time("2025-01-01"), parse_time("2025-01-02"))
+
+    async def work():
+        taken = await asyncio.wait_for(reader.take(Market.parse(BTC), day, Effort()), 10)
+        return taken, len(downloads.given_up)  # before the loop ends, which cancels what is left over
+
+    assert asyncio.run(work()) == ([], 1)
+    assert "binance: no checksum" in caplog.text
+
+
+def test_nothing_is_asked_for_once_the_downloads_are_closed(world):
+    async def work():
+        async with Downloads(Exchange.BINANCE, 1.0) as downloads:
+            pass
+        with pytest.raises(RuntimeError, match="closed"):
+            await downloads.get(f"{world.url}/binance-archive/a.zip", Counter())
+
+    asyncio.run(work())
+    assert world.asked == []
+
+
 def test_a_failure_of_rest_is_a_failure_of_the_fetch(world, rest):
     rest.error = ExchangeUnavailable("binance", "down")
     with pytest.raises(ExchangeUnavailable):
@@ -326,8 +453,8 @@ def test_before_the_listing_a_month_costs_three_questions(world, rest):
 def test_what_the_simulator_scripts_inside_files_is_read(world, rest, kind):
     world.simulation.faults.add(kind=kind, exchange="binance", symbol="BTC-USDT")
     fetched = world.fetch(BTC, "2025-01-01", "2025-01-02", rest)
-    extra = {"archive_duplicate_rows": 3}.get(kind, 0)
-    rest_rows = {"archive_missing_rows": 3}.get(kind, 0)
+    extra = {"archive_duplicate_rows": 3, "archive_off_grid": 3}.get(kind, 0)
+    rest_rows = {"archive_missing_rows": 3, "archive_off_grid": 3}.get(kind, 0)
     assert len(fetched.rows) == 1440 + extra
     assert sources(fetched).get("rest", 0) == rest_rows
 

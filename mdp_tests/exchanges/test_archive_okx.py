@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import zipfile
 from datetime import timedelta
 from itertools import pairwise
 from urllib.parse import parse_qs
 
+import polars as pl
 import pytest
 
 from mdp.domain.interval import DAY, Interval, parse_time
 from mdp.domain.market import Exchange, Market
-from mdp.errors import PayloadError, RateLimited, RequestRejected
+from mdp.errors import ConfigError, PayloadError, RateLimited, RequestRejected
 from mdp.exchanges.okx.archive import EAST, list_files
 from mdp.exchanges.okx.archive_index import parse_index
+from mdp.exchanges.okx.quota import DATA_HISTORY
 from mdp.simulator.archive_shelf import pack
 from mdp_tests.exchanges.archive_world import Rest, served_world, values
 
@@ -187,8 +191,30 @@ def test_a_candle_the_file_does_not_call_confirmed_is_not_closed(world, rest):
     lines = line.format(1736553600000, 0) + line.format(1736553660000, 1)
     world.spoil("2025-01-11.zip", pack("a.csv", lines.encode()))
     rows = world.fetch(BTC, "2025-01-11", "2025-01-12", rest).rows
-    assert rows["closed"].to_list()[:3] == [False, True, True]
-    assert rows["source"].to_list()[:3] == ["archive", "archive", "rest"]
+    assert rows["closed"].to_list()[:4] == [False, True, True, True]
+    assert rows["source"].to_list()[:4] == ["archive", "rest", "archive", "rest"]
+
+
+class Unfinished(Rest):
+    """REST that does not call one candle confirmed either."""
+
+    def rows(self, market, window):
+        return super().rows(market, window).with_columns(closed=pl.col("open_time") != parse_time("2025-01-11T00:05Z"))
+
+
+def test_a_candle_that_rest_does_not_call_confirmed_either_is_not_kept_twice(world):
+    def unconfirm(content):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            text = archive.read(archive.namelist()[0])
+        assert b",1736553900000,1" in text
+        return pack("a.csv", text.replace(b",1736553900000,1", b",1736553900000,0"))
+
+    world.spoil("2025-01-11.zip", unconfirm)
+    rest = Unfinished(world, Exchange.OKX)
+    fetched = world.fetch(BTC, "2025-01-11", "2025-01-12", rest)
+    assert [str(one) for one in rest.asked] == ["[2025-01-11T00:05:00Z, 2025-01-11T00:06:00Z)"]
+    assert sources(fetched) == {"archive": 1440}
+    assert fetched.rows["trades"].null_count() == 1440
 
 
 class Leave:
@@ -227,6 +253,39 @@ def test_the_index_waits_for_the_budget_and_files_do_not(world, rest):
     budget.taken.clear()
     world.fetch(BTC, "2025-01-11", "2025-01-12", rest, budget=budget)
     assert budget.taken == [{"public/market-data-history": 1}, 10.0, "answered"]
+
+
+def test_too_many_questions_said_with_status_200_hold_everybody(world, rest):
+    budget = Counting()
+    world.spoil("market-data-history", answer_with(code="50011"))
+    fetched = world.fetch(BTC, "2025-01-11", "2025-01-12", rest, budget=budget)
+    assert budget.taken == [{"public/market-data-history": 1}, float(DATA_HISTORY.window_s), "answered"]
+    assert (fetched.requests, sources(fetched)) == (2, {"rest": 1440})
+
+
+class TooSmall(Counting):
+    """A budget whose share is less than a question to the index costs."""
+
+    async def acquire(self, costs, symbol=None):
+        self.taken.append(dict(costs))
+        raise ConfigError("MDP_EXCHANGES__OKX__RATE_SHARE", got=0.1, expected="at least 0.2")
+
+
+def test_a_share_too_small_for_the_index_is_said_once_and_rest_is_asked(world, rest, caplog):
+    budget = TooSmall()
+    days = [("2025-01-11", "2025-01-12"), ("2025-01-12", "2025-01-13")]
+    fetched = world.fetch_all(BTC, days, rest, budget=budget)
+    assert [sources(one) for one in fetched] == [{"rest": 1440}] * 2
+    assert caplog.text.count("RATE_SHARE: expected at least 0.2, got 0.1") == 1
+    assert len(budget.taken) == 1
+
+
+def test_a_password_in_the_address_of_the_index_is_never_said(world, rest, caplog):
+    world.spoil("market-data-history", 404)
+    secret = world.url.replace("://", "://me:secret@") + "/okx"
+    world.fetch(BTC, "2025-01-11", "2025-01-12", rest, rest_url=secret)
+    assert "expected an index of files, got status 404" in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("status", [429, 503, 404, 403])

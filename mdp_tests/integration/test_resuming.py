@@ -75,3 +75,29 @@ def test_interrupted_in_the_middle_of_a_slice_it_ends_in_seconds_and_goes_on_lat
     assert workplace.run(*ARGUMENTS, "--missing").returncode == 0
     after, _ = pages(simulator, last)
     assert len({*before} & {*after}) <= ExchangeSettings().pages_in_flight
+
+
+def test_killed_after_slices_were_collected_and_before_they_were_judged_these_are_not_asked_again(tmp_path, simulator):
+    killed, undisturbed = (Workplace(tmp_path / name, simulator) for name in ("killed", "undisturbed"))
+    for workplace in (killed, undisturbed):
+        workplace.data_dir.mkdir()
+    arguments = ("backfill", "-m", "bybit:BTC-USDT", "--start", "2024-11-01", "--end", "2025-01-01")
+    process = killed.start(*arguments)
+    while len(bybit_pages(simulator)[0]) < 60:  # November has 44
+        assert process.poll() is None, (killed.data_dir / "backfill.out").read_text()
+        time.sleep(0.02)
+    kill_all(killed, process)
+    before, last = bybit_pages(simulator)
+    assert killed.run(*arguments, "--missing").returncode == 0
+    after, _ = bybit_pages(simulator, last)
+    print(f"{len(before)} pages before the end, {len(after)} after it, {len({*before} & {*after})} asked twice")
+    assert len({*before} & {*after}) <= ExchangeSettings().pages_in_flight
+    assert undisturbed.run(*arguments).returncode == 0
+    window = Interval.of_days(date(2024, 11, 1), date(2024, 12, 31))
+    assert killed.digests("bybit:BTC-USDT", window) == undisturbed.digests("bybit:BTC-USDT", window)
+
+
+def bybit_pages(simulator, since=0):
+    with urllib.request.urlopen(f"{simulator}/control/requests?since={since}") as answer:
+        log = json.load(answer)
+    return [one["query"] for one in log["requests"] if one["status"] == 200 and "kline" in one["path"]], log["last"]

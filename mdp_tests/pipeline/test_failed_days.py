@@ -11,11 +11,12 @@ from mdp.config.reference import Reference
 from mdp.domain.candles import FAILED_FETCH_SCHEMA, FETCH_SCHEMA
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import RequestRejected
-from mdp.pipeline.batches import keep
+from mdp.errors import ExchangeUnavailable, RequestRejected
+from mdp.pipeline.batches import keep, parts_of
 from mdp.pipeline.collect import collect_candles
 from mdp.pipeline.coverage import days_to_do, failed_days, shortfalls, stored_days
-from mdp.pipeline.failed_days import LeftOut, NotCollected, days_failed
+from mdp.pipeline.failed_days import LeftOut, NotCollected, days_failed, failures_of
+from mdp.pipeline.fetching import Ask, Missed
 from mdp.pipeline.judge import judge_candles
 from mdp.pipeline.resampling import resample_candles
 from mdp.ports import FAILED_FETCHES, FETCHES, Slice
@@ -60,10 +61,11 @@ def fetched(day, fetched_at):
         (LATER, "", False),
         (NOW, "a run", True),
         (NOW, "another run", False),
-        (LATER, "a run", False),
+        (LATER, "a run", True),  # the clock was set back: a run never gets a day after it wrote that it failed
+        (LATER, "another run", False),
     ],
 )
-def test_a_day_has_failed_when_its_latest_attempt_did(got_at, run_id, is_failed):
+def test_a_day_has_failed_when_its_latest_attempt_did_or_that_of_this_run(got_at, run_id, is_failed):
     store = MemoryStore()
     store.append(FAILED_FETCHES, failed("2024-12-30"))
     if got_at is not None:
@@ -77,6 +79,15 @@ def test_the_latest_of_several_failures_is_the_one_that_is_told():
     store.append(FAILED_FETCHES, failed("2024-12-30", message="last", failed_at=LATER))
     (one,) = days_failed(store, PART)
     assert (one.message, one.failed_at) == ("last", LATER)
+
+
+def test_a_failure_of_this_run_is_told_before_one_of_another_that_looks_later():
+    store = MemoryStore()
+    store.append(FAILED_FETCHES, failed("2024-12-30", message="mine"))
+    store.append(FAILED_FETCHES, failed("2024-12-30", message="before the clock", run_id="another", failed_at=LATER))
+    store.append(FETCHES, fetched("2024-12-30", LATER))
+    assert [one.message for one in days_failed(store, PART, "a run")] == ["mine"]
+    assert days_failed(store, PART, "another run") == []
 
 
 def test_days_that_failed_in_the_same_way_are_one_stretch():
@@ -168,3 +179,14 @@ def test_what_failed_is_to_be_done_although_nothing_of_it_is_missing():
     store.append(FAILED_FETCHES, failed("2024-12-30", failed_at=LATER))
     left = days_to_do(shortfalls(store, MARKET, part.window), failed_days(store, MARKET, part.window))
     assert left == [part.window]
+
+
+def test_adjacent_months_that_failed_alike_are_one_stretch_and_others_stay_apart():
+    parts = parts_of((MARKET, day.start.date()) for day in window("2024-10-30", "2025-01-02").days())
+    gone = ExchangeUnavailable("binance", "down")
+    missed = [Missed(Ask(part, Timeframe.M1, part.window), gone, number == 0, NOW) for number, part in enumerate(parts)]
+    (one,) = failures_of(missed)
+    assert (one.window, one.attempts) == (window("2024-10-30", "2025-01-02"), 1)
+    other = Missed(missed[2].ask, ExchangeUnavailable("binance", "cut"), 1, NOW)
+    assert len(failures_of([missed[0], missed[1], other, missed[3]])) == 3
+    assert len(failures_of([missed[0], missed[2]])) == 2

@@ -8,13 +8,13 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from mdp.domain.candles import ARCHIVE_FILE_SCHEMA
+from mdp.domain.candles import ARCHIVE_FILE_SCHEMA, FETCH_SCHEMA
 from mdp.domain.interval import DAY
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeUnavailable
 from mdp.pipeline.verify_archives import stored_files, verify_files
-from mdp.ports import ARCHIVE_FILES, RAW_OHLCV, Slice
+from mdp.ports import ARCHIVE_FILES, FETCHES, RAW_OHLCV, Slice
 from mdp.storage.memory import MemoryStore
 from mdp_tests.support.builders import MARKET, at, raw, raws, window
 
@@ -42,6 +42,16 @@ class Stored:
     def ask_rest(self, start, end):
         self._now += timedelta(hours=1)
         self._write(window(start, end), "rest")
+        return self
+
+    def note(self, source, start, end):
+        """Note that days were asked for."""
+        self._now += timedelta(minutes=1)
+        rows = [
+            ("binance", "BTC-USDT", "1m", day.start, day.end, 0, "d", 1, source, self._now)
+            for day in window(start, end).days()
+        ]
+        self.store.append(FETCHES, pl.DataFrame(rows, schema=FETCH_SCHEMA, orient="row"))
         return self
 
     def _write(self, days, source):
@@ -117,6 +127,16 @@ def test_a_file_without_a_row_on_a_day_counts_until_the_day_is_collected_from_el
     stored = Stored().take("a", OLD, "2025-01-01", "2025-01-02", writes=False)
     assert doubt(stored.verify(a=NEW)) == ["2025-01-01"]
     assert stored.ask_rest("2025-01-01", "2025-01-02").verify(a=NEW).changed == ()
+
+
+def test_a_day_without_any_row_leaves_doubt_when_it_is_asked_for_again_without_the_file():
+    day = ("2025-01-01", "2025-01-02")
+    # REST was asked to confirm what the file left out: the fetch says rest, though the file was listened to
+    stored = Stored().note("rest", *day).take("a", OLD, *day, writes=False).note("rest", *day)
+    assert doubt(stored.verify(a=None)) == ["2025-01-01"]
+    assert stored.note("rest", *day).verify(a=None).changed == ()
+    stored.take("a", NEW, *day, writes=False).note("archive", *day)
+    assert (stored.verify(a=NEW).same, doubt(stored.verify(a=None))) == (1, ["2025-01-01"])
 
 
 @pytest.mark.parametrize(

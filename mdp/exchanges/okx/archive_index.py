@@ -16,7 +16,7 @@ import msgspec
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.errors import ExchangeUnavailable, RateLimited, RequestRejected
-from mdp.exchanges.archive_downloads import Downloads
+from mdp.exchanges.archive_downloads import Downloads, without_userinfo
 from mdp.exchanges.archive_files import Effort
 from mdp.exchanges.frames import decode
 from mdp.exchanges.okx.quota import DATA_HISTORY
@@ -91,26 +91,26 @@ class ArchiveIndex:
             "end": str(to_milliseconds(span.end) - 1),
         }
         try:
-            body = await self._ask_once(parameters, effort)
+            return await self._ask_once(parameters, effort)
         except ExchangeUnavailable as error:
             effort.retried[type(error).__name__] += 1
-            body = await self._ask_once(parameters, effort)
-        return parse_index(body)
+            return await self._ask_once(parameters, effort)
 
-    async def _ask_once(self, parameters: dict[str, str], effort: Effort) -> bytes:
+    async def _ask_once(self, parameters: dict[str, str], effort: Effort) -> dict[str, str]:
         leave = await self._acquire(effort)
         try:
             body = await self._downloads.get_once(self._url, parameters)
+            effort.requests += 1
+            if body is None:
+                said = f"{without_userinfo(self._url)}: expected an index of files, got status 404"
+                raise RequestRejected(Exchange.OKX.value, said)
+            return parse_index(body)
         except RateLimited as error:
             self._cool_down(error)
             raise
         finally:
             if leave is not None:
                 leave.answered()
-        effort.requests += 1
-        if body is None:
-            raise RequestRejected(Exchange.OKX.value, f"{self._url}: expected an index of files, got status 404")
-        return body
 
     async def _acquire(self, effort: Effort) -> Leave | None:
         if self._budget is not None:
