@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from mdp.bus import Budgets, open_budgets
-from mdp.config.services import exchange_settings
+from mdp.config.services import exchange_settings, host_of
 from mdp.config.settings import Settings
 from mdp.domain.market import Exchange
 from mdp.domain.quota import Priority
@@ -61,6 +61,7 @@ def source_opener(settings: Settings, clock: Clock, spool: PageSpool | None = No
         budget = process_budgets(settings).of(
             exchange,
             quotas_of(exchange),
+            host=host_of(own),
             rate_share=own.rate_share,
             symbol_shares=own.symbol_shares,
             timeout_s=own.timeout_s,

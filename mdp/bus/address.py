@@ -1,6 +1,6 @@
 """Where the bus is, who this machine is, and what a connection to it looks like.
 
-Not here: the server of a data directory (``server``), who keeps it running (``keeper``).
+Not here: its server (``server``), who keeps it running (``keeper``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Address:
 
     Attributes:
         url: For redis-py.
-        keeps: Data directory whose own server it is; None: somebody else runs it.
+        keeps: Folder whose own server it is, ``bus_dir`` of the settings; None: somebody else runs it.
     """
 
     url: str
@@ -42,25 +42,25 @@ def bus_address(settings: Settings) -> Address:
     """Return where the bus of these settings is, whether or not it runs.
 
     Raises:
-        ConfigError: the folder for its socket belongs to somebody else.
+        ConfigError: the folder for its socket belongs to somebody else, or there is no place for it.
     """
     if settings.bus.url is not None:
         return Address(re.sub("^valkey", "redis", settings.bus.url), None)
-    return Address(f"unix://{socket_path(settings.data_dir)}", settings.data_dir)
+    return Address(f"unix://{socket_path(settings.bus_dir)}", settings.bus_dir)
 
 
-def socket_path(data_dir: Path) -> Path:
-    """Return the path of the Unix socket of a data directory.
+def socket_path(bus_dir: Path) -> Path:
+    """Return the path of the Unix socket of the server of a folder.
 
     Below it, or where that would be longer than a socket may be called, in a folder of ours for temporary files.
 
     Raises:
         ConfigError: that folder belongs to somebody else.
     """
-    own = data_dir / "bus" / "bus.sock"
+    own = bus_dir / "bus" / "bus.sock"
     if len(os.fsencode(own)) <= MAX_SOCKET_PATH:
         return own
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    digest = hashlib.sha256(os.fsencode(bus_dir)).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"mdp-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()

@@ -18,24 +18,25 @@ from mdp.bus.keeper import Keeper
 from mdp.bus.outage import CoolDowns, Outage
 from mdp.bus.shared import SharedCount
 from mdp.bus.terms import Terms, require_quotas
+from mdp.config.masking import masked
 from mdp.config.settings import Settings
 from mdp.domain.market import Exchange
 from mdp.domain.quota import Priority, Quota
 from mdp.ports import Budget
 
 RETRY_S, OWN_RETRY_S = 1.0, 0.2
-"""How often a lost bus is tried: one on a network, and the one of this data directory, which costs nothing."""
+"""How often a lost bus is tried: one on a network, and the one of this machine, which costs nothing."""
 
 
 HAND_OVER_S = 1.5
-"""In so long another process has taken over the server of a data directory."""
+"""In so long another process has taken over a server of this machine."""
 
 
 class Budgets:
     """Budgets that all processes with the same bus share. Nothing is started before the first request.
 
     Safe to use from any thread; a budget itself belongs to the event loop that uses it first. Close it, or use it in
-    ``with``: the server of the data directory ends then, if this process keeps it. At the end of the interpreter it
+    ``with``: the server of ``bus_dir`` ends then, if this process keeps it. At the end of the interpreter it
     does by itself.
 
     Args:
@@ -46,9 +47,11 @@ class Budgets:
         self._settings = settings
         self._address = bus_address(settings)
         self._cool_downs = CoolDowns()
+        # so many processes work at the same time: their parts must not add up to more than our share
+        self._part = min(settings.bus.fallback_share, 1 / settings.workers)
         self._outage = Outage(
-            settings.bus.url or str(settings.data_dir / "bus"),
-            settings.bus.fallback_share,
+            masked(settings.bus.url) if settings.bus.url else str(settings.bus_dir / "bus"),
+            self._part,
             patience_s=0.0 if self._address.keeps is None else HAND_OVER_S,
         )
         self._keeper: Keeper | None = None
@@ -59,6 +62,7 @@ class Budgets:
         exchange: Exchange,
         quotas: Sequence[Quota],
         *,
+        host: str,
         rate_share: float,
         symbol_shares: Mapping[str, float],
         timeout_s: float,
@@ -69,6 +73,7 @@ class Budgets:
         Args:
             exchange: Who is asked.
             quotas: Its quotas by address, at least one.
+            host: Host, and port where it is not the usual one, that is asked.
             rate_share: Share of each that this environment may use, above 0 and up to 1.
             symbol_shares: Share of that for a symbol, such as ``{"BTC-USDT": 0.5}``; others may use all of it.
             timeout_s: Seconds until a request without an answer has failed: so long its room is kept should this
@@ -80,6 +85,7 @@ class Budgets:
         """
         terms = Terms(
             exchange,
+            host,
             self._settings.env,
             require_quotas(quotas),
             rate_share,
@@ -92,7 +98,7 @@ class Budgets:
             SharedCount(self._address, self._settings.bus.egress, terms),
             outage=self._outage,
             cool_downs=self._cool_downs,
-            part=self._settings.bus.fallback_share,
+            part=self._part,
             retry_s=RETRY_S if self._address.keeps is None else OWN_RETRY_S,
             ready=self._be_ready,
         )
@@ -147,7 +153,14 @@ def local_budget(
         InputError: quotas that cannot be counted.
     """
     terms = Terms(
-        exchange, "local", require_quotas(quotas), rate_share, symbol_shares or {}, timeout_s, Priority.BACKFILL
+        exchange,
+        "local",
+        "local",
+        require_quotas(quotas),
+        rate_share,
+        symbol_shares or {},
+        timeout_s,
+        Priority.BACKFILL,
     )
     cool_downs = CoolDowns()
     counting = Counting(terms, None, outage=Outage("none", 1.0), cool_downs=cool_downs, part=1.0)

@@ -203,7 +203,7 @@ class Counting:
 
     def _heed(self, reply: Reply) -> None:
         if reply.cool > 0:
-            self._cool_downs.lasts(self._terms.exchange.value, reply.cool, reply.reason)
+            self._cool_downs.lasts(self._terms.name, reply.cool, reply.reason)
         if reply.young > 0:
             self._guard(reply.young)
 
@@ -250,7 +250,7 @@ class Counting:
     async def _join(self, shared: SharedCount) -> None:
         now = time.monotonic()
         self._memory.prune(now)
-        known = self._cool_downs.of(self._terms.exchange.value)
+        known = self._cool_downs.of(self._terms.name)
         cooling = [Cooling(known.until - now, known.reason, is_counted=False)] if known else []
         reply = await shared.join(self._memory.recalled(now), cooling)
         self._is_joined = True

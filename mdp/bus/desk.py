@@ -70,7 +70,7 @@ class Desk:
         while True:
             self._number += 1
             want = self._terms.want(f"{self._name}.{self._number}", costs, symbol)
-            self._refuse_if_long(self._cool_downs.of(self._terms.exchange.value))
+            self._refuse_if_long(self._cool_downs.of(self._terms.name))
             waiting = self._lines.join(want, since, loop.create_future())
             self._wake.set()
             lease = await self._wait_for(waiting)
@@ -83,12 +83,12 @@ class Desk:
     def cool_down(self, seconds: float, reason: str) -> None:
         """Let nobody at this address ask for so many seconds; the longest of all calls counts."""
         self._counting.cool(seconds, reason)
-        self._cool_downs.lasts(self._terms.exchange.value, seconds, reason)
+        self._cool_downs.lasts(self._terms.name, seconds, reason)
         self._wake_soon()
 
     async def close(self) -> None:
         """Settle what ended, and leave the bus."""
-        self._cool_downs.forget(self._terms.exchange.value, self._wake_soon)
+        self._cool_downs.forget(self._terms.name, self._wake_soon)
         serving, self._serving, self._loop = self._serving, None, None
         self._is_closing = True
         self._wake.set()
@@ -107,8 +107,8 @@ class Desk:
         if self._loop is None or self._serving is None or self._serving.done():
             self._is_closing = False
             self._loop = asyncio.get_running_loop()
-            self._cool_downs.forget(self._terms.exchange.value, self._wake_soon)
-            self._cool_downs.listen(self._terms.exchange.value, self._wake_soon)
+            self._cool_downs.forget(self._terms.name, self._wake_soon)
+            self._cool_downs.listen(self._terms.name, self._wake_soon)
             self._counting.on_change = self._changed
             self._counting.on_answer = self._wake.set
             self._serving = self._loop.create_task(self._serve(), name=f"budget of {self._terms.exchange.value}")
@@ -141,7 +141,7 @@ class Desk:
     async def _turn(self) -> float | None:
         """Ask once for all who may be asked for, and return after how many seconds to do so again."""
         now = time.monotonic()
-        cool_down = self._cool_downs.of(self._terms.exchange.value)
+        cool_down = self._cool_downs.of(self._terms.name)
         if cool_down is not None and cool_down.until - now > LONGEST_WAIT_S:
             self._refuse_everybody(cool_down)
         due = [] if cool_down is not None else self._lines.due(now)
@@ -167,7 +167,7 @@ class Desk:
             self._loop.call_later(delay, self._give, waiting, lease, 0.0)
         elif waiting.told.done():
             lease.answered()  # whoever waited is gone
-        elif self._cool_downs.of(self._terms.exchange.value) is not None:
+        elif self._cool_downs.of(self._terms.name) is not None:
             lease.answered()
             self._number += 1
             waiting.want.id = f"{self._name}.{self._number}"
@@ -179,7 +179,7 @@ class Desk:
     def _pause(self) -> float | None:
         now = time.monotonic()
         pauses = [] if (left := self._counting.next_flush_s(now, FLUSH_S)) is None else [left]
-        cool_down = self._cool_downs.of(self._terms.exchange.value)
+        cool_down = self._cool_downs.of(self._terms.name)
         if (due := self._lines.next_due()) is not None:
             pauses.append((cool_down.until if cool_down else due) - now)
         return max(0.0005, min(pauses)) if pauses else None

@@ -1,4 +1,4 @@
-"""Which of the processes that use a data directory keeps its server running, and who takes over.
+"""Which of the processes that use a ``bus_dir`` keeps its server running, and who takes over.
 
 Everybody tries to connect first. Who finds nobody there tries the lock, and who gets the lock starts the server and
 keeps it until it ends itself. All others stay connected, see the connection break when the server ends, and begin
@@ -30,10 +30,10 @@ LONGEST_AGAIN_S = 5.0
 
 
 class Keeper:
-    """Sees to it, in a thread, that the server of a data directory runs as long as this process needs it."""
+    """Sees to it, in a thread, that the server of a ``bus_dir`` runs as long as this process needs it."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    def __init__(self, bus_dir: Path) -> None:
+        self._bus_dir = bus_dir
         self._is_settled = threading.Event()
         self._is_closing = threading.Event()
         self._connection: socket.socket | None = None
@@ -78,7 +78,7 @@ class Keeper:
         """Hold a connection until it breaks; False: there is nobody to connect to."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
-                connection.connect(str(socket_path(self._data_dir)))
+                connection.connect(str(socket_path(self._bus_dir)))
             except OSError:
                 return False
             self._connection = connection
@@ -94,7 +94,7 @@ class Keeper:
 
     def _keep_server(self) -> bool:
         """Start the server and stay with it until it ends; False: somebody else has the lock."""
-        folder = self._data_dir / "bus"
+        folder = self._bus_dir / "bus"
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -102,7 +102,7 @@ class Keeper:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            server = start_server(self._data_dir, lock)
+            server = start_server(self._bus_dir, lock)
             try:
                 began = time.monotonic()
                 self._stay_connected()

@@ -14,8 +14,14 @@ from prometheus_client.registry import Collector
 from mdp.bus.report import BudgetReport, ExchangeUse
 from mdp.domain.quota import Priority
 
-_ADDRESS = ["egress", "exchange"]
-_QUOTA = [*_ADDRESS, "quota"]
+
+def _names(uses: list[ExchangeUse]) -> list[str]:
+    return ["egress", "exchange", "host"] if any(use.host for use in uses) else ["egress", "exchange"]
+
+
+def _place(use: ExchangeUse, names: list[str]) -> list[str]:
+    return [use.egress, use.exchange, use.host][: len(names)]
+
 
 COUNTED: list[tuple[str, str, Callable[[ExchangeUse], float]]] = [
     ("mdp_budget_requests", "Requests that were given leave.", lambda use: use.requests),
@@ -42,21 +48,23 @@ class BudgetCollector(Collector):
         yield GaugeMetricFamily(
             "mdp_bus_up", "Whether the bus answers; 0 also while nobody asks.", value=float(report.is_running)
         )
+        names = _names(report.exchanges)
         for name, text, value in COUNTED:
-            counter = CounterMetricFamily(name, text, labels=_ADDRESS)
+            counter = CounterMetricFamily(name, text, labels=names)
             for use in report.exchanges:
-                counter.add_metric([use.egress, use.exchange], value(use))
+                counter.add_metric(_place(use, names), value(use))
             yield counter
         yield from _of_exchanges(report.exchanges)
         yield from _of_quotas(report.exchanges)
 
 
 def _of_exchanges(uses: list[ExchangeUse]) -> Iterator[Metric]:
-    cooling = GaugeMetricFamily("mdp_budget_cool_down_seconds", "Seconds until anybody may ask.", labels=_ADDRESS)
-    waiting = GaugeMetricFamily("mdp_budget_waiting", "Requests that wait.", labels=[*_ADDRESS, "priority"])
-    processes = GaugeMetricFamily("mdp_budget_processes", "Processes that ask.", labels=_ADDRESS)
+    names = _names(uses)
+    cooling = GaugeMetricFamily("mdp_budget_cool_down_seconds", "Seconds until anybody may ask.", labels=names)
+    waiting = GaugeMetricFamily("mdp_budget_waiting", "Requests that wait.", labels=[*names, "priority"])
+    processes = GaugeMetricFamily("mdp_budget_processes", "Processes that ask.", labels=names)
     for use in uses:
-        address = [use.egress, use.exchange]
+        address = _place(use, names)
         cooling.add_metric(address, use.cool_down_s)
         processes.add_metric(address, len(use.processes))
         for priority in Priority:
@@ -65,19 +73,21 @@ def _of_exchanges(uses: list[ExchangeUse]) -> Iterator[Metric]:
 
 
 def _of_quotas(uses: list[ExchangeUse]) -> Iterator[Metric]:
-    limit = GaugeMetricFamily("mdp_budget_quota", "The exchange's limit in a window.", labels=_QUOTA)
-    used = GaugeMetricFamily("mdp_budget_used", "What all environments use of it now.", labels=_QUOTA)
-    others = GaugeMetricFamily("mdp_budget_others", "What somebody else at this address uses of it.", labels=_QUOTA)
-    share = GaugeMetricFamily("mdp_budget_share", "What an environment may use of it.", labels=[*_QUOTA, "env"])
-    ours = GaugeMetricFamily("mdp_budget_used_by_env", "What an environment uses of it now.", labels=[*_QUOTA, "env"])
+    names = _names(uses)
+    by_quota = [*names, "quota"]
+    limit = GaugeMetricFamily("mdp_budget_quota", "The exchange's limit in a window.", labels=by_quota)
+    used = GaugeMetricFamily("mdp_budget_used", "What all environments use of it now.", labels=by_quota)
+    others = GaugeMetricFamily("mdp_budget_others", "What somebody else at this address uses of it.", labels=by_quota)
+    share = GaugeMetricFamily("mdp_budget_share", "What an environment may use of it.", labels=[*by_quota, "env"])
+    ours = GaugeMetricFamily("mdp_budget_used_by_env", "What an environment uses of it now.", labels=[*by_quota, "env"])
     for use in uses:
         for quota in {one.quota: one for one in use.quotas}.values():
-            labels = [use.egress, use.exchange, quota.quota]
+            labels = [*_place(use, names), quota.quota]
             limit.add_metric(labels, quota.amount)
             used.add_metric(labels, quota.used)
             others.add_metric(labels, quota.others)
         for quota in use.quotas:
-            labels = [use.egress, use.exchange, quota.quota, quota.env]
+            labels = [*_place(use, names), quota.quota, quota.env]
             share.add_metric(labels, quota.share)
             ours.add_metric(labels, quota.used_by_env)
     yield from (limit, used, others, share, ours)

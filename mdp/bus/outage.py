@@ -70,38 +70,38 @@ class Outage:
 
 
 class CoolDowns:
-    """The cool-downs that this process knows of, by exchange; they outlive the bus."""
+    """The cool-downs that this process knows of, by the name an exchange is counted under; they outlive the bus."""
 
     def __init__(self) -> None:
         self._known: dict[str, CoolDown] = {}
         self._listeners: dict[str, list[Callable[[], None]]] = {}
         self._lock = threading.Lock()
 
-    def of(self, exchange: str) -> CoolDown | None:
+    def of(self, name: str) -> CoolDown | None:
         """Return the present cool-down of an exchange."""
-        found = self._known.get(exchange)
+        found = self._known.get(name)
         return found if found is not None and found.until > time.monotonic() else None
 
-    def lasts(self, exchange: str, seconds: float, reason: str) -> None:
+    def lasts(self, name: str, seconds: float, reason: str) -> None:
         """Remember one; the longest of all counts."""
         until = time.monotonic() + seconds
         with self._lock:
-            found = self._known.get(exchange)
+            found = self._known.get(name)
             # what comes back from the bus differs by the time it travelled
             if found is not None and found.until >= until - 0.05:
                 return
-            self._known[exchange] = CoolDown(until, reason)
-            listeners = list(self._listeners.get(exchange, ()))
+            self._known[name] = CoolDown(until, reason)
+            listeners = list(self._listeners.get(name, ()))
         for listener in listeners:
             listener()
 
-    def listen(self, exchange: str, listener: Callable[[], None]) -> None:
+    def listen(self, name: str, listener: Callable[[], None]) -> None:
         """Call ``listener``, from any thread, when one begins or grows longer."""
         with self._lock:
-            self._listeners.setdefault(exchange, []).append(listener)
+            self._listeners.setdefault(name, []).append(listener)
 
-    def forget(self, exchange: str, listener: Callable[[], None]) -> None:
+    def forget(self, name: str, listener: Callable[[], None]) -> None:
         """Call it no more."""
         with self._lock:
-            if listener in self._listeners.get(exchange, ()):
-                self._listeners[exchange].remove(listener)
+            if listener in self._listeners.get(name, ()):
+                self._listeners[name].remove(listener)

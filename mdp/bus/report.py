@@ -6,9 +6,11 @@ Not here: showing it (``cli.budget``), the same as metrics (``metrics``).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from redis.retry import Retry
 from mdp.bus.address import CONNECT_S, bus_address, machine
 from mdp.bus.messages import About
 from mdp.bus.script import EXCHANGES, PREFIX
+from mdp.config.masking import masked
 from mdp.config.settings import Settings
 
 PRESENT_S = 5.0
@@ -71,6 +74,7 @@ class ExchangeUse:
         reason: Of that, or of the last time; empty: there was none.
         quotas: Their use.
         processes: Who asks now.
+        host: Where it is asked, if that is on this machine or several are asked; empty: where it always is.
     """
 
     exchange: str
@@ -83,6 +87,7 @@ class ExchangeUse:
     reason: str
     quotas: list[QuotaUse]
     processes: list[About]
+    host: str = ""
 
     def waiting(self, priority: str) -> int:
         """Return how many requests of a priority waited when their processes last said so."""
@@ -113,14 +118,14 @@ def read_report(settings: Settings) -> BudgetReport:
         ConfigError: the folder for the bus's socket belongs to somebody else.
     """
     address = bus_address(settings)
-    where = "embedded" if address.keeps else _without_password(address.url)
+    where = "embedded" if address.keeps else masked(address.url)
     client = Redis.from_url(
         address.url, socket_timeout=CONNECT_S, socket_connect_timeout=CONNECT_S, retry=Retry(NoBackoff(), 0)
     )
     with closing(client):
         try:
             names = sorted(name.decode() for name in _command(client, "SMEMBERS", EXCHANGES))
-            return BudgetReport(where, True, "", [_exchange(client, name) for name in names])
+            return BudgetReport(where, True, "", _with_hosts([_exchange(client, name) for name in names]))
         except (RedisError, OSError) as error:
             is_idle = address.keeps is not None and _is_nobody_there(error)
             return BudgetReport(where, False, "" if is_idle else str(error), [])
@@ -139,9 +144,26 @@ def _command(client: Redis, *arguments: Any) -> Any:
     return cast("Any", client).execute_command(*arguments)  # the library leaves it untyped
 
 
+def _with_hosts(uses: list[ExchangeUse]) -> list[ExchangeUse]:
+    """Keep the host where it says something: a stand-in on this machine, or one exchange at several hosts."""
+    known = Counter((use.egress, use.exchange) for use in uses)
+    return [
+        use if _is_loopback(use.host) or known[use.egress, use.exchange] > 1 else replace(use, host="") for use in uses
+    ]
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _exchange(client: Redis, name: str) -> ExchangeUse:
     key = f"{PREFIX}{{{name}}}"
-    egress, _, exchange = name.rpartition(":")
+    egress, _, counted = name.partition(":")
+    exchange, _, host = counted.partition("@")
     raw = _command(client, "HGETALL", f"{key}:state")
     state = {field.decode(): value.decode(errors="replace") for field, value in raw.items()}
     now = _now(state)
@@ -156,6 +178,7 @@ def _exchange(client: Redis, name: str) -> ExchangeUse:
         reason=state.get("reason", ""),
         quotas=list(_quotas(client, key, state, now)),
         processes=sorted(_processes(client, key, now), key=lambda about: (about.host, about.pid)),
+        host=host,
     )
 
 
@@ -214,9 +237,3 @@ def _processes(client: Redis, key: str, now: float) -> Iterator[About]:
 
 def _number(state: dict[str, str], field: str) -> float:
     return float(state.get(field, 0.0))
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}{parts.path}"

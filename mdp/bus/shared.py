@@ -61,7 +61,7 @@ class SharedCount:
         self._address = address
         self._terms = terms
         self._client: Redis | None = None
-        name = f"{egress}:{terms.exchange.value}"
+        name = f"{egress}:{terms.name}"
         self._key = f"{PREFIX}{{{name}}}"
         self._ask = Ask(
             name=name,
@@ -163,9 +163,9 @@ class SharedCount:
         self.room = reply.room
 
 
-def new_mark(data_dir: Path) -> Path:
-    """Return the file that is there while the server of a data directory has never been started a second time."""
-    return data_dir / "bus" / "is-new"
+def new_mark(bus_dir: Path) -> Path:
+    """Return the file that is there while the server of a ``bus_dir`` has never been started a second time."""
+    return bus_dir / "bus" / "is-new"
 
 
 def _is_new(address: Address) -> bool:

@@ -25,6 +25,7 @@ class Terms:
 
     Attributes:
         exchange: Who is asked.
+        host: Where, such as ``api.binance.com``: a stand-in at another address counts, and refuses, for itself.
         env: Name of the environment, whose processes share ``rate_share``.
         quotas: All quotas of the exchange.
         rate_share: Share of each quota that the environment may use.
@@ -34,6 +35,7 @@ class Terms:
     """
 
     exchange: Exchange
+    host: str
     env: str
     quotas: tuple[Quota, ...]
     rate_share: float
@@ -47,6 +49,11 @@ class Terms:
                 raise InputError("share", got=share, expected="more than 0 and at most 1")
         if not self.timeout_s > 0:
             raise InputError("timeout_s", got=self.timeout_s, expected="more than 0")
+
+    @property
+    def name(self) -> str:
+        """Return under which name it is counted at an address: ``binance@api.binance.com``."""
+        return f"{self.exchange.value}@{self.host}"
 
     @property
     def longest_window_s(self) -> float:

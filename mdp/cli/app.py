@@ -188,11 +188,17 @@ def budget(
     format_: Annotated[
         str, typer.Option("--format", "-f", metavar="FORMAT", help="table, json or prometheus.")
     ] = "table",
+    lift: Annotated[
+        str | None, typer.Option("--lift", metavar="EXCHANGE", help="End its cool-down at this address instead.")
+    ] = None,
 ) -> None:
     """Show how much of each exchange's quota all processes use now, who waits, and what must be left alone."""
-    from mdp.cli.budget import show_budget
+    from mdp.cli import budget as command
 
-    show_budget("json" if as_json else format_, is_watched=watch)
+    if lift is not None:
+        command.lift(lift)
+        return
+    command.show_budget("json" if as_json else format_, is_watched=watch)
 
 
 @app.command()

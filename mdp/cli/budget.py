@@ -1,6 +1,6 @@
 """``mdp budget``: how much of each exchange's quota all processes use now, who waits, and what must be left alone.
 
-Not here: reading it from the bus (``bus.report``).
+``--lift`` ends a cool-down. Not here: reading it from the bus (``bus.report``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mdp.bus.lifting import lift_cool_down
 from mdp.bus.metrics import exposition
 from mdp.bus.report import BudgetReport, ExchangeUse, QuotaUse, read_report
 from mdp.config.settings import load_settings
+from mdp.domain.market import Exchange
 from mdp.domain.quota import Priority
 from mdp.errors import InputError
 
@@ -48,6 +50,29 @@ def show_budget(format_: str, *, is_watched: bool) -> None:
     write_report(read_report(settings), format_)
 
 
+def lift(name: str) -> None:
+    """End the cool-down of an exchange at our address, and say which one that was.
+
+    Args:
+        name: Of the exchange.
+
+    Raises:
+        InputError: there is no such exchange.
+        ConfigError: the bus does not answer.
+    """
+    if name not in list(Exchange):
+        raise InputError("lift", got=name, expected=f"one of {', '.join(Exchange)}")
+    settings = load_settings()
+    lifted = lift_cool_down(settings, Exchange(name))
+    for use in lifted:
+        said = f"{name} may be asked again from {use.egress}: {use.cool_down_s:.0f} s were left of a cool-down"
+        sys.stdout.write(f"{said}, because: {use.reason}\n")
+    if lifted:
+        sys.stdout.write("Processes that know of it already keep to it: end them and start them again.\n")
+    else:
+        sys.stdout.write(f"{name} has no cool-down at {settings.bus.egress}: nothing was lifted\n")
+
+
 def write_report(report: BudgetReport, format_: str) -> None:
     """Write a report to stdout as ``table``, ``json`` or ``prometheus``."""
     if format_ == "json":
@@ -56,7 +81,7 @@ def write_report(report: BudgetReport, format_: str) -> None:
         sys.stdout.write(exposition(report))
     else:
         console = Console(file=sys.stdout)
-        console.width = max(console.width, 150)  # a narrower terminal wraps the line, and no number is cut
+        console.width = max(console.width, 180)  # a narrower terminal wraps the line, and no number is cut
         console.print(_page(report))
 
 
@@ -85,11 +110,14 @@ def _lines(report: BudgetReport) -> Iterator[Text | Table]:
         return
     yield _quota_table(report.exchanges)
     yield _exchange_table(report.exchanges)
+    for name in sorted({use.exchange for use in report.exchanges if use.cool_down_s}):
+        yield Text(f"{name} is left alone because it said so; if that is known to be wrong: mdp budget --lift {name}")
 
 
 def _quota_table(uses: list[ExchangeUse]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("exchange", "address", "quota", "env"):
+    has_hosts = any(use.host for use in uses)
+    for name in ("exchange", *(["host"] if has_hosts else []), "address", "quota", "env"):
         table.add_column(name, no_wrap=True)
     for name in ("limit", "window", "our share", "used now", "of share"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -98,7 +126,8 @@ def _quota_table(uses: list[ExchangeUse]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for use in uses:
         for quota in use.quotas:
-            table.add_row(use.exchange, use.egress, quota.quota, quota.env, *_figures(quota))
+            host = [use.host] if has_hosts else []
+            table.add_row(use.exchange, *host, use.egress, quota.quota, quota.env, *_figures(quota))
     return table
 
 
@@ -122,6 +151,9 @@ def _figures(quota: QuotaUse) -> list[str | ProgressBar]:
 def _exchange_table(uses: list[ExchangeUse]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("exchange", no_wrap=True)
+    has_hosts = any(use.host for use in uses)
+    if has_hosts:
+        table.add_column("host", no_wrap=True)
     for name in (
         "requests",
         "waits",
@@ -137,6 +169,7 @@ def _exchange_table(uses: list[ExchangeUse]) -> Table:
     for use in uses:
         table.add_row(
             use.exchange,
+            *([use.host] if has_hosts else []),
             str(use.requests),
             str(use.waits),
             f"{use.waited_s:.1f} s",

@@ -5,9 +5,11 @@ Not here: how they are found (``settings``), what they are used for.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mdp.domain.market import Exchange
 
@@ -17,7 +19,7 @@ Url = Annotated[str, Field(pattern=r"^(https?|wss?)://[^/\s]+[^\s]*[^/\s]$")]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ExchangeSettings(_Strict):
@@ -105,15 +107,37 @@ class BusSettings(_Strict):
     """Valkey or Redis: where the processes of one or more machines meet.
 
     Attributes:
-        url: Such as ``redis://bus:6379/0``. None: a server of this data directory, started when needed.
+        url: Such as ``redis://bus:6379/0``. None: a server in ``bus_dir``, started when needed.
         egress: Name of the address that our requests leave from. Quotas are counted by address: machines that share a
             bus and an address give it one name, machines with another address another one.
-        fallback_share: Share of our quota that one process takes while the bus cannot be reached.
+        fallback_share: Share of our quota that one process takes at most while the bus cannot be reached; never more
+            than one of ``workers`` parts.
     """
 
-    url: Annotated[str, Field(pattern=r"^(rediss?|valkeys?|unix)://\S+$")] | None = None
+    url: str | None = None
     egress: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "default"
     fallback_share: Share = 0.25
+
+    @field_validator("url")
+    @classmethod
+    def _require_server(cls, value: str | None) -> str | None:
+        if value is not None and not _names_server(value):
+            raise ValueError("a URL such as redis://host:6379/0")
+        return value
+
+
+def _names_server(url: str) -> bool:
+    """Tell whether the client library finds a server, and nothing it would read in silence as something else."""
+    if not re.fullmatch(r"(rediss?|valkeys?|unix)://\S+", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return len(parts.path) > 1
+    return bool(parts.hostname) and port != 0 and re.fullmatch(r"(/\d*)?", parts.path) is not None
 
 
 class BigQuerySettings(_Strict):

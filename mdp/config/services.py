@@ -111,6 +111,13 @@ def exchange_settings(settings: Settings, exchange: Exchange) -> ExchangeSetting
     return own.model_copy(update=addresses)
 
 
+def host_of(own: ExchangeSettings) -> str:
+    """Return where an exchange is asked: host, and port where it is not the usual one of the scheme."""
+    url = urlsplit(own.rest_url or "")
+    usual = {"http": ":80", "https": ":443"}.get(url.scheme, "")
+    return url.netloc.rpartition("@")[2].lower().removesuffix(usual)
+
+
 def simulator_url(settings: Settings) -> str:
     """Return where the simulator of this data directory is: that of ``mdp up``, else on the port of the settings."""
     services = read_services(settings)

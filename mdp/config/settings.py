@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mdp.config.masking import masked_value
 from mdp.config.sections import (
     BigQuerySettings,
     BusSettings,
@@ -28,7 +29,7 @@ from mdp.config.sections import (
     ExchangesSettings,
     SimulatorSettings,
 )
-from mdp.domain.market import MARKETS, Market
+from mdp.domain.market import MARKETS, Exchange, Market
 from mdp.errors import ConfigError
 
 ENVIRONMENTS: tuple[str, ...] = (
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 
@@ -104,6 +106,36 @@ class Settings(BaseSettings):
         if not value:
             raise ValueError("a list with at least one market, such as binance:BTC-USDT")
         return tuple(dict.fromkeys(_one_of_ours(text) for text in value))
+
+    @model_validator(mode="after")
+    def _require_known_symbols(self) -> Self:
+        for exchange in Exchange:
+            known = [market.symbol_key for market in MARKETS if market.exchange is exchange]
+            for symbol in self.exchanges.of(exchange).symbol_shares:
+                if symbol not in known:
+                    # not a ValueError: pydantic would name the whole of the settings instead of this one
+                    name = f"MDP_EXCHANGES__{exchange.name}__SYMBOL_SHARES"
+                    raise ConfigError(name, got=symbol, expected=f"symbols among {', '.join(known)}")
+        return self
+
+    @property
+    def bus_dir(self) -> Path:
+        """Where the bus is that comes with the package.
+
+        Simulated exchanges belong to a data directory, and so does what is counted of them. The quota of a real one
+        belongs to the address of this machine: whatever their data directories, all processes of a user share a bus.
+
+        Raises:
+            ConfigError: this user has no home directory, and ``XDG_STATE_HOME`` names no other.
+        """
+        if self.simulated:
+            return self.data_dir
+        state = Path(os.environ.get("XDG_STATE_HOME", ""))
+        try:
+            return (state if state.is_absolute() else Path.home() / ".local" / "state") / "mdp"
+        except RuntimeError as error:
+            expected = "an absolute path, for this user has no home; or a bus of your own in MDP_BUS__URL"
+            raise ConfigError("XDG_STATE_HOME", got=os.environ.get("XDG_STATE_HOME"), expected=expected) from error
 
     @property
     def lake_dir(self) -> Path:
@@ -186,12 +218,16 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "MDP_" + "__".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(name, got=first.get("input"), expected=_expected(first["type"], first["msg"])) from error
+        raise ConfigError(
+            name, got=masked_value(first.get("input")), expected=_expected(first["type"], first["msg"])
+        ) from error
     except SettingsError as error:
         # the only trace of the variable in this error is its message: field "markets" from source …
         field = re.search(r'field "(\w+)"', str(error))
         name = f"MDP_{field[1]}".upper() if field else "MDP_…"
-        raise ConfigError(name, got=os.environ.get(name), expected='JSON, such as ["…"] or {"…": …}') from error
+        raise ConfigError(
+            name, got=masked_value(os.environ.get(name)), expected='JSON, such as ["…"] or {"…": …}'
+        ) from error
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
 
 

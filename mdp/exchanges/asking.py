@@ -165,18 +165,33 @@ class Asker:
         waited_s = 0.0
         while True:
             self._refusals.check(question.market)
-            waited_s += await self._wait_for_circuit(waited_s)
-            leave = await self._budget.acquire(question.costs, question.symbol)
-            tally.waited_s += leave.waited_s
+            if pause_s := await self._wait_for_circuit(waited_s):
+                waited_s += pause_s
+                continue  # the circuit is looked at again first: leave that is not used is used up all the same
+            permit = self._circuit.enter(time.monotonic())
+            if permit is None:
+                continue
             try:
-                self._refusals.check(question.market)
-                permit = self._circuit.enter(time.monotonic())
-            except RequestRejected:
-                leave.answered()
+                leave = await self._take_leave(question, tally)
+            except BaseException:
+                self._circuit.abandoned(permit)
                 raise
-            if permit is not None:
-                return leave, permit
+            # The probe is one's own from before the wait; all others may have come to an end of it meanwhile.
+            current = permit if permit.is_probe else self._circuit.enter(time.monotonic())
+            if current is not None:
+                return leave, current
             leave.answered()
+
+    async def _take_leave(self, question: Question, tally: Tally) -> Leave:
+        """Wait for the budget; refuse what was refused meanwhile."""
+        leave = await self._budget.acquire(question.costs, question.symbol)
+        tally.waited_s += leave.waited_s
+        try:
+            self._refusals.check(question.market)
+        except RequestRejected:
+            leave.answered()
+            raise
+        return leave
 
     async def _wait_for_circuit(self, waited_s: float) -> float:
         """Wait a while if the exchange is not asked now, and return how long; refuse what would take too long."""

@@ -5,6 +5,7 @@ Not here: an exchange's own codes (each exchange's ``client``), what is done abo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,14 @@ from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestR
 
 LONG_WAIT_S = 300.0
 """After a firewall's 403: it does not say how long, and asking on makes it longer."""
+
+LONGEST_BAN_S = 3 * 86_400.0
+"""No exchange shuts an address out for longer, so that whatever asks for more is misread or wrong.
+
+Source: Binance rest-api.md "IP Limits", 2026-07: repeated bans grow "from 2 minutes to 3 days".
+"""
+
+_EPOCH_S, _EPOCH_MS = 1e9, 1e12  # what is above is a time, not a wait: of the year 2001 in seconds, in milliseconds
 
 _TRANSIENT_4XX = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
 
@@ -95,6 +104,21 @@ def judge_status(exchange: Exchange, answer: Answer, *, limited_wait_s: float) -
     return ExchangeUnavailable(exchange.value, f"no usable answer now ({said})")
 
 
+def judge_transient(exchange: Exchange, answer: Answer, said: str, *, limited_wait_s: float) -> ExchangeError:
+    """Turn a code that says "not now" into an error: one that holds everybody where the answer asks for a wait.
+
+    Args:
+        exchange: Who answered.
+        answer: With status 429, or with ``Retry-After``, the exchange wants to be left alone.
+        said: For the message.
+        limited_wait_s: Seconds to wait after a 429 that does not say how long.
+    """
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or _asked_wait_s(answer) is not None:
+        wait = wait_s(answer, limited_wait_s)
+        return RateLimited(exchange.value, f"asked to wait ({said})", retry_after_s=wait)
+    return ExchangeUnavailable(exchange.value, f"no usable answer now ({said})")
+
+
 def region_refused(exchange: Exchange, said: str) -> RequestRejected:
     """Say that the exchange does not serve our address, and what a person can do."""
     setting = f"MDP_EXCHANGES__{exchange.name}__REST_URL"
@@ -106,18 +130,27 @@ def region_refused(exchange: Exchange, said: str) -> RequestRejected:
 
 
 def wait_s(answer: Answer, otherwise_s: float) -> float:
-    """Return the seconds that ``Retry-After`` asks for, in either of its two forms.
+    """Return the seconds that ``Retry-After`` asks for, in either of its two forms, or as a time since 1970.
 
     Args:
         answer: May lack the header, or hold one that cannot be read.
         otherwise_s: What to return then.
+
+    Returns:
+        From 0 to :data:`LONGEST_BAN_S`.
     """
-    said = answer.headers.get("retry-after", "").strip()
-    try:
-        seconds = float(said)
-    except ValueError:
-        return _seconds_until(said, answer.received_at, otherwise_s)
-    return seconds if 0 <= seconds < float("inf") else otherwise_s
+    asked_s = _asked_wait_s(answer)
+    return bounded_s(otherwise_s if asked_s is None else asked_s)
+
+
+def bounded_s(seconds: float) -> float:
+    """Return a wait that an exchange may ask for: at least 0, at most :data:`LONGEST_BAN_S`."""
+    return min(max(0.0, seconds), LONGEST_BAN_S)
+
+
+def moment_s(number: float) -> float:
+    """Return a time since 1970 in seconds, whether it is told in seconds or in milliseconds."""
+    return number / 1_000 if number > _EPOCH_MS else number
 
 
 def read_count(answer: Answer, header: str) -> int | None:
@@ -131,14 +164,26 @@ def read_count(answer: Answer, header: str) -> int | None:
     return int(said) if said.isascii() and said.isdigit() else None
 
 
-def _seconds_until(date: str, now: datetime, otherwise_s: float) -> float:
+def _asked_wait_s(answer: Answer) -> float | None:
+    """Return what ``Retry-After`` says, as it says it; None where it is missing or cannot be read."""
+    said = answer.headers.get("retry-after", "").strip()
+    try:
+        seconds = float(said)
+    except ValueError:
+        return _seconds_until(said, answer.received_at)
+    if not math.isfinite(seconds):
+        return None
+    return moment_s(seconds) - answer.received_at.timestamp() if seconds > _EPOCH_S else seconds
+
+
+def _seconds_until(date: str, now: datetime) -> float | None:
     try:
         moment = parsedate_to_datetime(date)
     except ValueError:
-        return otherwise_s
+        return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return (moment - now).total_seconds()
 
 
 def quote(answer: Answer, code: object = None, text: str = "") -> str:

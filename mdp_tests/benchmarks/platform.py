@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from mdp.config.reference import Reference, load_reference
-from mdp.config.services import exchange_settings
+from mdp.config.services import exchange_settings, host_of
 from mdp.config.settings import Settings, load_settings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
@@ -70,7 +70,7 @@ class Platform:
         own = exchange_settings(self.settings, exchange)
         lifted = [replace(quota, amount=quota.amount * 100) for quota in quotas_of(exchange)]
         budget = process_budgets(self.settings).of(
-            exchange, lifted, rate_share=1, symbol_shares={}, timeout_s=own.timeout_s
+            exchange, lifted, host=host_of(own), rate_share=1, symbol_shares={}, timeout_s=own.timeout_s
         )
         rest = DeferredSource(
             exchange, lambda: open_source(exchange, own, clock=utc_now, budget=budget, spool=self.spool), budget

@@ -23,7 +23,9 @@ ANSWER_S = 0.02
 
 async def ask(data_dir: Path, seconds: float) -> None:
     with open_budgets(load_settings(data_dir=data_dir)) as budgets:
-        budget = budgets.of(Exchange.OKX, [QUOTA], rate_share=1.0, symbol_shares={}, timeout_s=TIMEOUT_S)
+        budget = budgets.of(
+            Exchange.OKX, [QUOTA], host="exchange.test", rate_share=1.0, symbol_shares={}, timeout_s=TIMEOUT_S
+        )
         until = time.monotonic() + seconds
 
         async def one() -> None:

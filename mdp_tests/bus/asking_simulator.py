@@ -38,7 +38,7 @@ async def ask(url: str, data_dir: str, exchange: Exchange, seconds: float) -> Co
     counted: Counter[str] = Counter()
     until = time.monotonic() + seconds
     with open_budgets(load_settings(data_dir=data_dir)) as budgets:
-        budget = budgets.of(exchange, quotas, rate_share=1.0, symbol_shares={}, timeout_s=5)
+        budget = budgets.of(exchange, quotas, host="exchange.test", rate_share=1.0, symbol_shares={}, timeout_s=5)
         async with httpx.AsyncClient(base_url=url) as client:
 
             async def one() -> None:

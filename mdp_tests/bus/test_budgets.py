@@ -14,14 +14,15 @@ import time
 import pytest
 
 from mdp.bus import local_budget, open_budgets
-from mdp.bus.report import read_report
+from mdp.bus.metrics import exposition
+from mdp.bus.report import BudgetReport, read_report
 from mdp.config.settings import load_settings
 from mdp.domain.market import Exchange
 from mdp.domain.quota import Priority, Quota, Usage
 from mdp.errors import RateLimited
 
 PLENTY = Quota("weight", 1_000_000, 60)
-TERMS = {"rate_share": 1.0, "symbol_shares": {}, "timeout_s": 2.0}
+TERMS = {"host": "exchange.test", "rate_share": 1.0, "symbol_shares": {}, "timeout_s": 2.0}
 _numbers = itertools.count()
 
 
@@ -185,7 +186,7 @@ def test_a_cool_down_that_the_bus_forgot_is_told_to_it_again(over, redis):
         held = await budget.acquire({"weight": 1})
         budget.cool_down(120, "418 again")
         await asyncio.sleep(0.02)
-        redis.delete(*redis.keys(f"*{egress}:okx}}:state"))
+        redis.delete(*redis.keys(f"*{egress}:okx@exchange.test}}:state"))
         held.answered()
         await asyncio.sleep(0.5)
 
@@ -194,6 +195,25 @@ def test_a_cool_down_that_the_bus_forgot_is_told_to_it_again(over, redis):
         run(budgets.of(Exchange.OKX, [PLENTY], **TERMS), ask)
     with over() as budgets, pytest.raises(RateLimited, match="418 again"):
         run(budgets.of(Exchange.OKX, [PLENTY], **TERMS), ask_once)
+
+
+def test_a_ban_by_a_stand_in_does_not_hold_the_real_exchange(over):
+    async def ask(budget):
+        budget.cool_down(120, "418 of a simulator")
+        return await ask_once(budget)
+
+    stand_in = {**TERMS, "host": "127.0.0.1:8790"}
+    with over() as one, over() as other:
+        with pytest.raises(RateLimited, match="418"):
+            run(one.of(Exchange.OKX, [PLENTY], **stand_in), ask)
+        for budgets in (one, other):
+            assert run(budgets.of(Exchange.OKX, [PLENTY], **TERMS), ask_once)
+        with pytest.raises(RateLimited, match="418"):
+            run(other.of(Exchange.OKX, [PLENTY], **stand_in), ask_once)
+        egress = one._settings.bus.egress
+        found = [use for use in read_report(one._settings).exchanges if use.egress == egress]
+        assert sorted(use.host for use in found) == ["127.0.0.1:8790", "exchange.test"]
+        assert exposition(BudgetReport("embedded", True, "", found)).count('host="127.0.0.1:8790"') >= 4
 
 
 def test_a_short_cool_down_is_waited_for_also_without_a_bus():
@@ -279,3 +299,30 @@ def test_nothing_is_started_before_the_first_request(tmp_path):
     with open_budgets(load_settings(data_dir=tmp_path)) as budgets:
         budgets.of(Exchange.OKX, [PLENTY], **TERMS)
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_bus_as_many_processes_as_there_are_workers_take_no_more_than_our_share(nowhere, caplog):
+    caplog.set_level(logging.WARNING)
+    settings = load_settings(data_dir=nowhere._settings.data_dir, workers=8, bus=nowhere._settings.bus.model_dump())
+    quota = Quota("weight", 160, 0.5)
+    taken = []
+
+    async def ask(budget):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.4):
+                while True:
+                    taken.append(await budget.acquire({"weight": 1}))
+
+    run(open_budgets(settings).of(Exchange.OKX, [quota], **TERMS), ask)
+    assert 1 < len(taken) <= 160 / 8
+    assert "goes on with 0.125 of its share" in caplog.text
+
+
+def test_a_lost_bus_is_said_without_its_password(nowhere, caplog):
+    caplog.set_level(logging.DEBUG)
+    url = nowhere._settings.bus.url.replace("redis://", "redis://me:secret@")
+    with open_budgets(load_settings(data_dir=nowhere._settings.data_dir, bus={"url": url})) as budgets:
+        assert run(budgets.of(Exchange.OKX, [PLENTY], **TERMS), ask_once)
+    assert "cannot be reached" in caplog.text
+    assert "***@127.0.0.1" in caplog.text
+    assert "secret" not in caplog.text

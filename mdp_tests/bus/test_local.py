@@ -15,7 +15,7 @@ from mdp.domain.quota import Priority, Quota
 from mdp_tests.domain.test_quota import most_in_a_window
 
 QUOTA = Quota("requests", 20, 2.0)
-TERMS = Terms(Exchange.OKX, "local-dev", (QUOTA,), 1.0, {}, 0.5, Priority.BACKFILL)
+TERMS = Terms(Exchange.OKX, "exchange.test", "local-dev", (QUOTA,), 1.0, {}, 0.5, Priority.BACKFILL)
 LOST_AT = 100.0
 
 

@@ -26,7 +26,7 @@ from mdp.errors import ConfigError
 from mdp_tests.bus.asking import QUOTA, TIMEOUT_S
 
 slow = pytest.mark.slow
-TERMS = {"rate_share": 1.0, "symbol_shares": {}, "timeout_s": TIMEOUT_S}
+TERMS = {"host": "exchange.test", "rate_share": 1.0, "symbol_shares": {}, "timeout_s": TIMEOUT_S}
 
 
 def ask_once(data_dir, **settings):
@@ -119,7 +119,7 @@ def test_what_was_counted_is_still_known_when_the_server_is_started_again(tmp_pa
             budget = budgets.of(Exchange.OKX, [QUOTA], **TERMS)
             await budget.acquire({QUOTA.name: 1})
             with Redis(unix_socket_path=str(socket_path(tmp_path))) as client:
-                found = int(client.hget("mdp:budget:{default:okx}:state", "asked"))
+                found = int(client.hget("mdp:budget:{default:okx@exchange.test}:state", "asked"))
             await budget.close()
             return found
 
@@ -278,3 +278,29 @@ def test_addresses_of_both_servers_are_understood(tmp_path):
         ("unix:///valkey/s", "unix:///valkey/s"),
     ):
         assert bus_address(load_settings(data_dir=tmp_path, bus={"url": url})).url == found
+
+
+def test_data_directories_share_the_bus_of_real_exchanges_and_none_shares_that_of_simulated_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for is_simulated, addresses in ((False, 1), (True, 2)):
+        of_both = [load_settings(data_dir=tmp_path / name, simulated=is_simulated) for name in "ab"]
+        assert len({bus_address(settings).url for settings in of_both}) == addresses
+
+
+@slow
+def test_nothing_of_the_bus_of_real_exchanges_is_in_the_data_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    of_user, data_dir = tmp_path / "state" / "mdp", tmp_path / "data"
+
+    async def ask():
+        with open_budgets(load_settings(data_dir=data_dir, simulated=False)) as budgets:
+            budget = budgets.of(Exchange.OKX, [QUOTA], **TERMS)
+            (await asyncio.wait_for(budget.acquire({QUOTA.name: 1}), 20)).answered()
+            found = server_info(of_user)
+            await budget.close()
+            return found
+
+    assert asyncio.run(ask())
+    assert not data_dir.exists()
+    assert {path.name for path in (of_user / "bus").iterdir()} >= {"appendonlydir", "keeper.lock"}
+    assert (of_user / "log" / "bus.log").is_file()

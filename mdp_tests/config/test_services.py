@@ -11,9 +11,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from mdp.config.sections import ExchangeSettings
 from mdp.config.services import (
     Services,
     exchange_settings,
+    host_of,
     lock_file,
     read_services,
     require_simulator,
@@ -130,3 +132,17 @@ class TestASimulatorThatDoesNotAnswer:
         require_simulator(settings, [Exchange.OKX])
         with pytest.raises(ConfigError):
             require_simulator(settings, [Exchange.OKX, Exchange.BYBIT])
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://api.binance.com", "api.binance.com"),
+        ("https://API.binance.com:443/prefix", "api.binance.com"),
+        ("https://me:secret@api.binance.com:8443", "api.binance.com:8443"),
+        ("http://127.0.0.1:8790/binance", "127.0.0.1:8790"),
+        ("http://[::1]:80", "[::1]"),
+    ],
+)
+def test_the_host_of_an_exchange_is_spelled_one_way(url, host):
+    assert host_of(ExchangeSettings(rest_url=url)) == host

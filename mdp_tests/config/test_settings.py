@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
 from typing import get_args
 
@@ -83,6 +84,17 @@ class TestWhereTheyComeFrom:
         assert load_settings(env="staging").store == "bigquery"
         assert load_settings(env="staging").exchanges.okx.rest_url == "https://www.okx.com"
 
+    def test_the_bus_of_simulated_exchanges_is_in_the_data_directory_that_of_real_ones_is_the_users(
+        self, monkeypatch, tmp_path
+    ):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        of_one, of_another = (load_settings(env="staging", data_dir=tmp_path / name) for name in "ab")
+        assert of_one.bus_dir == of_another.bus_dir == tmp_path / "state" / "mdp"
+        assert load_settings(data_dir=tmp_path).bus_dir == tmp_path
+        monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert of_one.bus_dir == tmp_path / ".local" / "state" / "mdp"
+
     def test_settings_cannot_be_changed_afterwards(self):
         with pytest.raises(ValidationError):
             load_settings().workers = 3
@@ -136,6 +148,54 @@ class TestWrongValues:
         said = refused(monkeypatch, MDP_EXCHANGES__BINANCE__REST_URL=url)
         assert said.startswith("MDP_EXCHANGES__BINANCE__REST_URL: expected ")
         assert said.endswith(f"got {url!r}")
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://h:abc/0",
+            "redis://h:99999/0",
+            "redis://h:0/0",
+            "redis://:6379/0",
+            "redis://h/zero",
+            "redis://[h/0",
+            "unix://",
+            "http://h/0",
+            "h:6379",
+            "",
+        ],
+    )
+    def test_a_bus_whose_address_would_be_understood_otherwise_or_not_at_all_is_refused(self, monkeypatch, url):
+        said = refused(monkeypatch, MDP_BUS__URL=url)
+        assert said == f"MDP_BUS__URL: expected a URL such as redis://host:6379/0, got {url!r}"
+
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("MDP_BUS__URL", "redis//me:secret@h:6379/0"),
+            ("MDP_BUS__URL", "redis:/me:secret@h:6379/0"),
+            ("MDP_BUS__URL", "me:secret@h"),
+            ("MDP_BUS__URL", "redis://me:secret@h:abc/0"),
+            ("MDP_BUS__URL", "redis://me:sec/secret@h/0"),
+            ("MDP_BUS__URL", "redis://h:abc/0?password=secret"),
+            ("MDP_BUS", '{"url": "redis://me:secret@h:6379/0"'),
+            ("MDP_BUS", '{"url": {"redis": "redis://me:secret@h:6379/0"}}'),
+            ("MDP_EXCHANGES__OKX__REST_URL", "https//me:secret@h"),
+        ],
+    )
+    def test_a_mistyped_address_is_refused_without_showing_its_password(self, monkeypatch, variable, value):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ConfigError) as error:
+            load_settings()
+        assert str(error.value).startswith(variable)
+        assert "***" in str(error.value)
+        assert "secret" not in "".join(traceback.format_exception(error.value))
+
+    def test_a_share_of_a_symbol_that_the_exchange_does_not_have_is_refused(self, monkeypatch):
+        said = refused(monkeypatch, MDP_EXCHANGES__OKX__SYMBOL_SHARES='{"BTC-USDT": 0.5, "BTCUSDT": 0.5}')
+        assert said.startswith("MDP_EXCHANGES__OKX__SYMBOL_SHARES: expected symbols among BTC-USDT, ETH-USDT, ")
+        assert said.endswith("got 'BTCUSDT'")
+        monkeypatch.setenv("MDP_EXCHANGES__OKX__SYMBOL_SHARES", '{"BTC-USDT": 0.5}')
+        assert load_settings().exchanges.okx.symbol_shares == {"BTC-USDT": 0.5}
 
     @pytest.mark.parametrize(("variable", "value"), [("MDP_MARKETS", "binance:BTC-USDT"), ("MDP_EXCHANGES", "{")])
     def test_what_should_be_json_and_is_not_is_named(self, monkeypatch, variable, value):

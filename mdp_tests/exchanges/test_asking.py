@@ -330,6 +330,47 @@ def test_a_probe_that_is_given_up_leaves_its_turn_to_another():
     assert asyncio.run(asyncio.wait_for(work(), 5)) == "candles"
 
 
+def test_no_leave_is_taken_while_a_probe_is_waited_for():
+    budget = EasyBudget()
+    asker = _asker(budget, attempts=1, failures_to_open=1, probe_after_s=0.05)
+    sent = []
+
+    async def send():
+        sent.append(time.monotonic())
+        await asyncio.sleep(0.35 if len(sent) == 1 else 0)  # the others look whether it is back three times
+        return GOOD
+
+    async def work():
+        await _fails(asker, 1)
+        await asyncio.gather(*(asker.ask(Question(send, COSTS), lambda _: None) for _ in range(4)))
+
+    asyncio.run(asyncio.wait_for(work(), 5))
+    assert (len(budget.given), len(sent)) == (5, 4)
+
+
+def test_a_probe_whose_leave_is_refused_leaves_its_turn_to_another():
+    class Refusing(EasyBudget):
+        is_refusing = False
+
+        async def acquire(self, costs, symbol=None):
+            if self.is_refusing:
+                raise LIMITED
+            return await EasyBudget.acquire(self, costs, symbol)
+
+    budget = Refusing()
+    asker = _asker(budget, attempts=1, failures_to_open=1, probe_after_s=0.01)
+
+    async def work():
+        await _fails(asker, 1)
+        budget.is_refusing = True
+        with pytest.raises(RateLimited):
+            await asker.ask(Question(_scripted(), COSTS), lambda _: None)
+        budget.is_refusing = False
+        return await asker.ask(Question(_scripted(GOOD), COSTS), lambda answer: answer.body)
+
+    assert asyncio.run(asyncio.wait_for(work(), 5)) == "candles"
+
+
 def test_leave_that_comes_when_the_circuit_has_opened_meanwhile_is_given_back_unused():
     class LateBudget(EasyBudget):
         async def acquire(self, costs, symbol=None):

@@ -14,7 +14,7 @@ from mdp.exchanges.bybit import client as bybit
 from mdp.exchanges.ccxt_transport import judge_exception
 from mdp.exchanges.deribit import client as deribit
 from mdp.exchanges.okx import client as okx
-from mdp.exchanges.verdicts import Answer, wait_s
+from mdp.exchanges.verdicts import LONGEST_BAN_S, Answer, wait_s
 
 NOW = datetime(2025, 1, 15, 12, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1_000)
@@ -71,6 +71,8 @@ BINANCE = [
     (400, {}, _coded(-1001, "Internal error"), ExchangeUnavailable, None),
     (503, {}, _coded(-1008, "Server is currently overloaded"), ExchangeUnavailable, None),
     (400, {}, _coded(-1008, "Server is currently overloaded"), ExchangeUnavailable, None),
+    (503, {AFTER: "7"}, _coded(-1008, "Server is currently overloaded"), RateLimited, 7),
+    (418, {}, _coded(-1003, f"IP banned until {NOW_MS * 5}. Please"), RateLimited, LONGEST_BAN_S),
     (400, {}, _coded(-1016, "This service is no longer available."), ExchangeUnavailable, None),
     (400, {}, _coded(-1121, "Invalid symbol."), RequestRejected, None),
     (400, {}, _coded(-1120, "Invalid interval."), RequestRejected, None),
@@ -94,7 +96,14 @@ BYBIT = [
     (200, {RESET: "never"}, _bybit(10006, "Too many visits!"), RateLimited, 5),
     (200, {}, _bybit(10006, "Too many visits!"), RateLimited, 5),
     (200, {}, _bybit(10018, "Exceeded the IP Rate Limit."), RateLimited, 600),
-    (429, {}, _bybit(10429, "System level frequency protection"), ExchangeUnavailable, None),
+    (200, {RESET: str(NOW_MS // 1_000 + 4)}, _bybit(10006, "Too many visits!"), RateLimited, 4),
+    (200, {RESET: str(NOW_MS * 1_000)}, _bybit(10006, "Too many visits!"), RateLimited, LONGEST_BAN_S),
+    (200, {RESET: "9" * 5_000}, _bybit(10006, "Too many visits!"), RateLimited, LONGEST_BAN_S),
+    (429, {}, _bybit(10429, "System level frequency protection"), RateLimited, 10),
+    (429, {AFTER: "7"}, _bybit(10429, "System level frequency protection"), RateLimited, 7),
+    (200, {}, _bybit(10429, "System level frequency protection"), ExchangeUnavailable, None),
+    (200, {AFTER: "7"}, _bybit(10016, "Internal server error"), RateLimited, 7),
+    (200, {AFTER: "soon"}, _bybit(10016, "Internal server error"), ExchangeUnavailable, None),
     (429, {}, _bybit(777, "unmapped"), RateLimited, 10),
     (429, {}, "", RateLimited, 10),
     (429, {AFTER: "3"}, "", RateLimited, 3),
@@ -121,7 +130,9 @@ OKX = [
     (503, {}, _coded('"50001"', "Service temporarily unavailable"), ExchangeUnavailable, None),
     (400, {}, _coded('"50004"', "API endpoint request timeout"), ExchangeUnavailable, None),
     (410, {}, _coded('"50005"', "API is offline or unavailable"), ExchangeUnavailable, None),
-    (429, {}, _coded('"50013"', "Systems are busy"), ExchangeUnavailable, None),
+    (429, {}, _coded('"50013"', "Systems are busy"), RateLimited, 10),
+    (429, {AFTER: "7"}, _coded('"50013"', "Systems are busy"), RateLimited, 7),
+    (503, {AFTER: "7"}, _coded('"50001"', "Service temporarily unavailable"), RateLimited, 7),
     (500, {}, _coded('"50026"', "System error"), ExchangeUnavailable, None),
     (200, {}, _coded('"50040"', "Too frequent operations"), ExchangeUnavailable, None),
     (403, {}, HTML, RateLimited, 300),
@@ -142,6 +153,7 @@ DERIBIT = [
     (429, {}, "Too Many Requests", RateLimited, 5),
     (400, {}, _deribit(10047, "matching_engine_queue_full"), RateLimited, 5),
     (400, {}, _deribit(10040, "retry"), ExchangeUnavailable, None),
+    (400, {AFTER: "7"}, _deribit(10040, "retry"), RateLimited, 7),
     (400, {}, _deribit(10041, "settlement_in_progress"), ExchangeUnavailable, None),
     (400, {}, _deribit(11051, "system_maintenance"), ExchangeUnavailable, None),
     (400, {}, _deribit(11094, "internal_server_error"), ExchangeUnavailable, None),
@@ -230,11 +242,18 @@ def test_a_code_that_the_table_does_not_know_means_what_ccxt_makes_of_it(judge, 
         ("Wed, 15 Jan 2025 11:00:00 GMT", 0),
         ("Wed, 15 Jan 2025 12:01:30 -0000", 90),
         ("", 33),
-        ("-5", 33),
+        ("-5", 0),
+        (str(NOW_MS // 1_000 + 90), 90),
+        (str(NOW_MS + 90_000), 90),
+        (str(NOW_MS // 1_000 - 90), 0),
+        (str(NOW_MS * 1_000), LONGEST_BAN_S),
+        ("259200", 259_200),
+        ("1000000", LONGEST_BAN_S),
+        ("Wed, 15 Jan 2070 12:01:30 GMT", LONGEST_BAN_S),
         ("inf", 33),
         ("nan", 33),
         ("tomorrow", 33),
     ],
 )
-def test_retry_after_is_read_in_both_its_forms_and_ignored_in_any_other(said, seconds):
+def test_retry_after_is_read_as_a_wait_or_a_time_up_to_the_longest_ban_and_ignored_in_any_other_form(said, seconds):
     assert wait_s(_answer(429, headers={AFTER: said}), 33) == pytest.approx(seconds)

@@ -39,7 +39,7 @@ IMPATIENT = {
 """An hour in minutes: what takes long for ever is given up after two seconds."""
 
 PAYLOAD, LIMITED, UNAVAILABLE = "PayloadError", "RateLimited", "ExchangeUnavailable"
-LIMITED_CODES = {-1003, 10006, 50011, 10028}
+LIMITED_CODES = {-1003, 10006, 10429, 50011, 50013, 10028}
 UNREADABLE = {"html_200", "cut_json", "empty_body", "json_object"}
 OF_PAGES = {"empty_page", "missing_rows", "wrong_order", "duplicate_rows"}
 DAGSTER_VARIABLES = ("DAGSTER_HOME", "DAGSTER_STORAGE_DIR", "DAGSTER_COMPUTE_LOGS_DIR")
@@ -100,8 +100,7 @@ def error_of(fault):
         return ""
     if fault["kind"] in UNREADABLE | {"archive_checksum", "archive_cut"}:
         return PAYLOAD
-    is_tired = fault["exchange"] == "bybit" and fault.get("body") == "json"  # its 429 in JSON, 10429, is about itself
-    is_limit = fault.get("status") in (403, 418, 429) and "code" not in fault and not is_tired
+    is_limit = fault.get("status") in (403, 418, 429) and "code" not in fault
     return LIMITED if is_limit or fault.get("code") in LIMITED_CODES else UNAVAILABLE
 
 

@@ -12,9 +12,9 @@ from ccxt.async_support.binance import binance
 
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
-from mdp.errors import ExchangeError, ExchangeUnavailable, PayloadError, RateLimited
+from mdp.errors import ExchangeError, PayloadError, RateLimited
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin
-from mdp.exchanges.verdicts import Answer, Reach, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.verdicts import Answer, Reach, judge_status, judge_transient, quote, region_refused, wait_s
 from mdp.ports import Clock
 
 TIME = "publicGetTime"
@@ -62,7 +62,7 @@ def judge(answer: Answer, _cause: Exception | None = None) -> ExchangeError | No
         wait = _ban_s(answer) if _BANNED_UNTIL.search(answer.body) else wait_s(answer, _LIMITED_WAIT_S)
         return RateLimited(name, f"asked too often ({said})", retry_after_s=wait)
     if code in _TRANSIENT:
-        return ExchangeUnavailable(name, f"no usable answer now ({said})")
+        return judge_transient(Exchange.BINANCE, answer, said, limited_wait_s=_LIMITED_WAIT_S)
     if answer.status == 200:
         what = "expected an array of candles, got an object"
         return PayloadError(name, f"{what} ({said})", body=answer.body, is_transient=True)

@@ -10,9 +10,19 @@ from ccxt.async_support.bybit import bybit
 
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
-from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
+from mdp.errors import ExchangeError, RateLimited, RequestRejected
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception
-from mdp.exchanges.verdicts import Answer, Reach, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.verdicts import (
+    Answer,
+    Reach,
+    bounded_s,
+    judge_status,
+    judge_transient,
+    moment_s,
+    quote,
+    region_refused,
+    wait_s,
+)
 from mdp.ports import Clock
 
 TIME = "publicGetV5MarketTime"
@@ -90,7 +100,7 @@ def _judge_code(envelope: _Envelope, answer: Answer, cause: Exception | None) ->
     if code == _ADDRESS_LIMIT:
         return RateLimited(name, f"this address asked too often ({said})", retry_after_s=ADDRESS_WAIT_S)
     if code in _TRANSIENT:
-        return ExchangeUnavailable(name, f"no usable answer now ({said})")
+        return judge_transient(Exchange.BYBIT, answer, said, limited_wait_s=_LIMITED_WAIT_S)
     if code in _REGION:
         return region_refused(Exchange.BYBIT, said)
     if code in _REFUSED:
@@ -106,7 +116,7 @@ def _reset_s(envelope: _Envelope, answer: Answer) -> float:
     if not reset.isdecimal():
         return wait_s(answer, _RESET_WAIT_S)
     now_s = answer.received_at.timestamp() if envelope.time is None else envelope.time / 1_000
-    return max(0.0, int(reset) / 1_000 - now_s)
+    return bounded_s(moment_s(float(reset)) - now_s)
 
 
 def _read_envelope(body: str) -> _Envelope | None:

@@ -14,7 +14,7 @@ import msgspec
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
-from mdp.exchanges.verdicts import Answer, Outcome, Reach, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.verdicts import Answer, Outcome, Reach, judge_status, judge_transient, quote, region_refused, wait_s
 from mdp.ports import Clock
 
 TIME = "/api/v2/public/get_time"
@@ -91,7 +91,7 @@ def judge(answer: Answer) -> ExchangeError | None:
     if error.code in _TOO_MANY:
         return RateLimited(name, f"asked too often ({said})", retry_after_s=wait_s(answer, _LIMITED_WAIT_S))
     if error.code in _TRANSIENT:
-        return ExchangeUnavailable(name, f"no usable answer now ({said})")
+        return judge_transient(Exchange.DERIBIT, answer, said, limited_wait_s=_LIMITED_WAIT_S)
     if error.code == _COUNTRY_BANNED:
         return region_refused(Exchange.DERIBIT, said)
     if answer.status == 200:

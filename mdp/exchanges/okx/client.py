@@ -10,9 +10,9 @@ from ccxt.async_support.okx import okx
 
 from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import Exchange
-from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
+from mdp.errors import ExchangeError, RateLimited, RequestRejected
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception
-from mdp.exchanges.verdicts import Answer, Reach, judge_status, quote, region_refused, wait_s
+from mdp.exchanges.verdicts import Answer, Reach, judge_status, judge_transient, quote, region_refused, wait_s
 from mdp.ports import Clock
 
 TIME = "publicGetPublicTime"
@@ -53,16 +53,16 @@ def judge(answer: Answer, cause: Exception | None = None) -> ExchangeError | Non
     envelope = None if answer.body.startswith(_FINE) else _read_envelope(answer.body)
     if envelope is None or str(envelope.code) == "0":
         return judge_status(Exchange.OKX, answer, limited_wait_s=_LIMITED_WAIT_S)
-    name, code, said = Exchange.OKX.value, str(envelope.code), quote(answer, envelope.code, envelope.msg)
+    code, said = str(envelope.code), quote(answer, envelope.code, envelope.msg)
     if code == _TOO_FREQUENT:
         wait = max(LEAST_WAIT_S, wait_s(answer, LEAST_WAIT_S))
-        return RateLimited(name, f"asked too often ({said})", retry_after_s=wait)
+        return RateLimited(Exchange.OKX.value, f"asked too often ({said})", retry_after_s=wait)
     if code in _TRANSIENT:
-        return ExchangeUnavailable(name, f"no usable answer now ({said})")
+        return judge_transient(Exchange.OKX, answer, said, limited_wait_s=_LIMITED_WAIT_S)
     if code in _REGION:
         return region_refused(Exchange.OKX, said)
     if code.startswith("51"):
-        return RequestRejected(name, f"the request was refused ({said})")
+        return RequestRejected(Exchange.OKX.value, f"the request was refused ({said})")
     # A code we do not know: the status if it says something, else CCXT's class.
     error = judge_status(Exchange.OKX, answer, limited_wait_s=_LIMITED_WAIT_S)
     return error or judge_exception(Exchange.OKX, cause, said)
