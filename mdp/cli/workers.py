@@ -33,6 +33,7 @@ NO_DAEMON = "--no-daemon"
 """Tells a worker that no daemon of this instance is running, so that what one launched and did not end is dead."""
 
 _LEAST_ROOM_BYTES = 2_000_000
+_AWAKE_S = 0.2
 
 Messages = queue.Queue[tuple[int, dict[str, object] | None]]
 """Which worker said what; None when it will say no more."""
@@ -115,7 +116,7 @@ def run_workers(
 def _work_off(waiting: deque[Work], workers: Sequence[_Worker], messages: Messages) -> Iterator[Durable | Ended]:
     alive = len(workers)
     while alive:
-        number, message = messages.get()
+        number, message = _next(messages)
         worker = workers[number]
         if message is None:
             alive -= 1
@@ -132,6 +133,16 @@ def _work_off(waiting: deque[Work], workers: Sequence[_Worker], messages: Messag
             _order(worker, waiting)
     for left in waiting:
         yield Ended(left, f"no worker was left to run it: {last_line(workers[0].log)}")
+
+
+def _next(messages: Messages) -> tuple[int, dict[str, object] | None]:
+    """Wait for the next message, awake often enough for Ctrl-C.
+
+    A signal that the kernel gives to another thread of ours does not wake the one that waits.
+    """
+    while True:
+        with suppress(queue.Empty):
+            return messages.get(timeout=_AWAKE_S)
 
 
 def _why_dead(worker: _Worker) -> str:

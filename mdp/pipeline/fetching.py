@@ -26,6 +26,8 @@ Sleep = Callable[[float], Awaitable[None]]
 _BYTES_OF_A_ROW = 2_000
 """What a raw candle costs on its way: the answer it came in, its page, its slice, the copies made in storing it."""
 
+_AWAKE_S = 0.2
+
 _PATIENCE_S = 10
 """How long an interrupted thread may take to close its connections."""
 
@@ -146,7 +148,7 @@ def fetch_ahead(
     thread = threading.Thread(target=run, name="fetching", daemon=True)
     thread.start()
     try:
-        while (answer := answers.get()) is not None:
+        while (answer := _next(answers)) is not None:
             if isinstance(answer, BaseException):
                 raise answer
             yield answer
@@ -157,6 +159,13 @@ def fetch_ahead(
     finally:
         _call(loop, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
         thread.join(_PATIENCE_S)
+
+
+def _next(answers: queue.SimpleQueue[Got | Missed | BaseException | None]) -> Got | Missed | BaseException | None:
+    """Wait, awake often enough for an interrupt: a signal that another thread received does not wake this one."""
+    while True:
+        with suppress(queue.Empty):
+            return answers.get(timeout=_AWAKE_S)
 
 
 @dataclass(slots=True)

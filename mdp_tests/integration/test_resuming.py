@@ -72,6 +72,7 @@ def test_interrupted_in_the_middle_of_a_slice_it_ends_in_seconds_and_goes_on_lat
     assert process.wait(60) == 130
     print(f"Ctrl-C took {time.monotonic() - started:.1f} s")
     before, last = pages(simulator)
+    assert len(before) < 80, "it ended in the middle of the slice, which has a hundred pages"
     assert workplace.run(*ARGUMENTS, "--missing").returncode == 0
     after, _ = pages(simulator, last)
     assert len({*before} & {*after}) <= ExchangeSettings().pages_in_flight

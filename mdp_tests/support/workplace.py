@@ -6,9 +6,11 @@ Not here: the simulator (``simulator_process``).
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mdp.cli.processes import dagster_environment
@@ -68,7 +70,13 @@ class Workplace:
         """Start a command in a session of its own."""
         with (self.data_dir / f"{arguments[0]}.out").open("ab") as output:
             return subprocess.Popen(
-                self.command(*arguments), env=self.environment, stdout=output, stderr=output, start_new_session=True
+                self.command(*arguments),
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                # whoever runs the tests in the background has it ignored, and would pass that on
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             )
 
     def digests(self, market: str, window: Interval) -> dict[str, str]:
