@@ -26,7 +26,7 @@ install: $(INSTALLED)  ## Create .venv and install the locked versions
 up: $(INSTALLED)  ## Start simulator and Dagster, collect two recorded weeks; Ctrl-C stops it all
 	@exec $(BIN)/mdp up
 
-test: $(INSTALLED)  ## Run the fast tests (under a minute)
+test: $(INSTALLED)  ## Run the fast tests (about a minute)
 	$(PYTEST) -n 2 --dist worksteal -m "not slow" mdp_tests
 
 test-all: test check test-slow  ## Everything: fast tests, checks, slow tests
