@@ -14,7 +14,7 @@
     ├── DataError
     │   ├── SchemaMismatch       lists every differing column                no
     │   ├── InvariantViolation   .failures: rule -> rows                     no
-    │   └── Incomplete           the rest was done; .missing: what -> why    .retryable of what failed
+    │   └── Incomplete           the rest is stored; .missing: what -> why   .retryable of what failed
     └── StorageError
         ├── SliceMissing         read before it was written; not "empty"     no
         ├── StoreCorrupt         a file of the store cannot be read          no

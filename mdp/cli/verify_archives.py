@@ -27,7 +27,6 @@ from mdp.pipeline.verify_archives import StoredFile, Verdict, stored_files, veri
 from mdp.reading import FIRST_DAY, parse_days, parse_markets
 from mdp.storage import open_store
 
-CHANGED = 3
 FAILED = 1
 
 

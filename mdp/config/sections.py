@@ -31,7 +31,7 @@ class ExchangeSettings(_Strict):
         ws_url: The same for its WebSocket.
         archive_url: The same for its bulk files.
         timeout_s: Seconds until a request without an answer counts as failed.
-        pages_in_flight: Requests of one process that may wait for an answer at the same time.
+        pages_in_flight: Requests of one process to this exchange that may wait for an answer at the same time.
         rate_share: Share of the exchange's quota for this address that we may use.
         symbol_shares: Share of what we may use that one symbol may take, such as ``{"BTC-USDT": 0.5}``; others: all.
         archives: Whether bulk files are asked before REST, where the exchange publishes them.
