@@ -18,7 +18,11 @@
     └── StorageError
         ├── SliceMissing         read before it was written; not "empty"     no
         ├── StoreCorrupt         a file of the store cannot be read          no
-        └── WriteConflict        another writer replaced the slice           a retry can help
+        ├── WriteConflict        another writer replaced the slice           a retry can help
+        ├── StoreUnavailable     the central store does not answer now       a retry can help
+        ├── OutdatedStore        its tables are of another version; says what to run  no
+        ├── SnapshotExists       the name is taken                           no
+        └── SnapshotMissing      no snapshot has that name                   no
 
 Not here: how Dagster is told (``defs.failures``), how the command line says it (``cli``).
 """
@@ -171,3 +175,30 @@ class WriteConflict(StorageError):
     """Another writer replaced the same slice at the same time; nothing of ours was written."""
 
     retryable = True
+
+
+class StoreUnavailable(StorageError):
+    """The central store gives no usable answer now: overload, quota, 5xx, a connection that broke."""
+
+    retryable = True
+
+
+class OutdatedStore(StorageError):
+    """The tables of the store are of another version than this program; the message says what to do."""
+
+
+class SnapshotExists(StorageError):
+    """There is a snapshot of that name already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"snapshot {name!r}: there is one of that name already")
+        self.name = name
+
+
+class SnapshotMissing(StorageError):
+    """There is no snapshot of that name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known) or "there are none"
+        super().__init__(f"snapshot {name!r}: expected one of: {listed}")
+        self.name = name

@@ -140,15 +140,54 @@ def _names_server(url: str) -> bool:
     return bool(parts.hostname) and port != 0 and re.fullmatch(r"(/\d*)?", parts.path) is not None
 
 
+class GapsSettings(_Strict):
+    """Missing minutes.
+
+    Attributes:
+        sightings_apart_minutes: How long after one sighting another counts as a witness of its own. Two make a gap
+            permanent, and healing asks no sooner for what was missing.
+    """
+
+    sightings_apart_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+
+
+class MaintenanceSettings(_Strict):
+    """Looking after the tables.
+
+    Attributes:
+        retention_hours: How long files stay that are no longer part of a table: so long a reader may work on one.
+        compact_files: A partition with more files than this is joined to one.
+        keep_days: How long rows stay, by table; for those that are not named, for ever. Only what nothing else rests on
+            can be named: ``failed_fetches``, ``rejected_ohlcv``.
+    """
+
+    retention_hours: Annotated[int, Field(ge=1, le=87_600)] = 168
+    compact_files: Annotated[int, Field(ge=1, le=10_000)] = 4
+    keep_days: dict[Literal["failed_fetches", "rejected_ohlcv"], Annotated[int, Field(ge=1)]] = {"failed_fetches": 90}
+
+
 class BigQuerySettings(_Strict):
     """The central store.
 
     Attributes:
         project: Google Cloud project; required when ``store`` is ``bigquery``.
         dataset: Dataset of the tables.
-        location: Region of the dataset.
+        staging_dataset: Dataset of what is being written; what is left in it expires after a day. None: the dataset's
+            name and ``_staging``.
+        location: Region of both.
+        api_endpoint: Where the REST API is, for an emulator; None: Google's.
+        write_endpoint: Where the Storage Write API is, as ``host:port``, for an emulator; None: Google's.
+        merges_at_once: Slices of one table that one process replaces at the same time.
+        timeout_s: Seconds until a request without an answer counts as failed.
+        attempts: How often it is tried.
     """
 
     project: str | None = None
-    dataset: str = "market_data"
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,1000}$")] = "market_data"
+    staging_dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,1000}$")] | None = None
     location: str = "EU"
+    api_endpoint: Url | None = None
+    write_endpoint: Annotated[str, Field(pattern=r"^[^/\s:]+:\d{1,5}$")] | None = None
+    merges_at_once: Annotated[int, Field(ge=1, le=16)] = 2
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 60
+    attempts: Annotated[int, Field(ge=1, le=10)] = 5

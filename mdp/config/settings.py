@@ -27,6 +27,8 @@ from mdp.config.sections import (
     DagsterSettings,
     DvolSettings,
     ExchangesSettings,
+    GapsSettings,
+    MaintenanceSettings,
     SimulatorSettings,
 )
 from mdp.domain.market import MARKETS, Exchange, Market
@@ -88,6 +90,8 @@ class Settings(BaseSettings):
     simulator: SimulatorSettings = SimulatorSettings()
     dagster: DagsterSettings = DagsterSettings()
     dvol: DvolSettings = DvolSettings()
+    gaps: GapsSettings = GapsSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     bigquery: BigQuerySettings = BigQuerySettings()
 
     @field_validator("data_dir", mode="before")
@@ -141,6 +145,11 @@ class Settings(BaseSettings):
     def lake_dir(self) -> Path:
         """Where the local lake is."""
         return self.data_dir / "lake"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Where the snapshots of the local lake are: on the same disk, for they share its files."""
+        return self.data_dir / "snapshots"
 
     @property
     def dagster_dir(self) -> Path:

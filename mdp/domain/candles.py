@@ -31,7 +31,8 @@ CANDLE_SCHEMA = pl.Schema(
 """An accepted candle. Key: exchange, symbol (``BTC-USDT``), timeframe, open_time; sorted by open_time, unique.
 
 ``quote_volume`` and ``trades`` are null where the exchange does not give them. ``minutes`` is how many minutes the
-candle holds (1 at 1m). ``source`` is ``rest``, ``archive`` or ``stream`` at 1m and ``resampled`` above.
+candle holds (1 at 1m). ``source`` is ``rest``, ``archive`` or ``stream`` at 1m and ``resampled`` above. At 1m
+``source`` and ``ingested_at`` are of the answer that first gave these values: given again, they change neither.
 """
 
 RAW_SCHEMA = pl.Schema(
@@ -81,9 +82,38 @@ GAP_SCHEMA = pl.Schema(
         "cause": pl.String(),
         "source": pl.String(),
         "seen_at": TIME,
+        "first_seen_at": TIME,
+        "sightings": pl.Int64(),
+        "is_permanent": pl.Boolean(),
+        "detail": pl.String(),
     }
 )
-"""A maximal run of slots without a candle inside one judged day: ``[start, end)``, and why."""
+"""A maximal run of slots without a candle inside one judged day, with one cause and one history: ``[start, end)``.
+
+``source`` is what was asked last (``rest``, ``archive``, ``archive+rest``), ``seen_at`` when, ``first_seen_at`` when
+the slots were first found missing. ``sightings`` counts the times they were, far enough apart in time to be witnesses
+of their own; ``is_permanent`` from the second on. ``detail`` is where a known cause is written. The evidence of every
+sighting is in ``gap_sightings``. What was stored before sightings were counted has null in the last four columns.
+"""
+
+SIGHTING_SCHEMA = pl.Schema(
+    {
+        **_KEY,
+        "start": TIME,
+        "end": TIME,
+        "slots": pl.Int64(),
+        "finding": pl.String(),
+        "source": pl.String(),
+        "requests": pl.Int64(),
+        "files": pl.List(pl.String()),
+        "fetched_at": TIME,
+    }
+)
+"""One run of slots, each time it was asked for and not given: what was asked, of whom, when.
+
+``finding`` is ``absent``: the answer held no candle; or ``no_trades``: the exchange's own longer candle holds no more
+than the minutes that are there. ``files`` names the bulk files that were read, ``requests`` counts those to the API.
+"""
 
 REVISION_SCHEMA = pl.Schema(
     {
@@ -92,9 +122,14 @@ REVISION_SCHEMA = pl.Schema(
         **{f"old_{name}": dtype for name, dtype in {**_PRICES, **_AMOUNTS, "source": pl.String()}.items()},
         **{f"new_{name}": dtype for name, dtype in {**_PRICES, **_AMOUNTS, "source": pl.String()}.items()},
         "revised_at": TIME,
+        "old_ingested_at": TIME,
     }
 )
-"""A stored candle for which the exchange later gave other values; all ``new_`` null where it no longer gives it."""
+"""A stored candle for which the exchange later gave other values; all ``new_`` null where it no longer gives it.
+
+``old_ingested_at`` is when the old values were received, ``revised_at`` when they ceased to be what is stored: with
+both, a table can be read as of any time. The former is null in what was stored before it was recorded.
+"""
 
 FETCH_SCHEMA = pl.Schema(
     {

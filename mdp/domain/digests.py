@@ -14,7 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-_NOT_CONTENT = ("ingested_at", "fetched_at", "failed_at", "seen_at", "revised_at")
+_NOT_CONTENT = (
+    "ingested_at", "fetched_at", "failed_at", "seen_at", "first_seen_at", "revised_at", "old_ingested_at",
+)  # fmt: skip
 
 _Feed = Callable[[int, int], tuple[Any, ...]]  # arrays or bytes: buffers, for which 3.11 has no type
 """Returns what rows ``first`` up to ``last`` of one column add to a digest, piece by piece, not copied."""

@@ -30,7 +30,7 @@ def find_revisions(stored: pl.DataFrame, new: pl.DataFrame, *, revised_at: datet
     Shape:
         ``CANDLE_SCHEMA`` in, ``REVISION_SCHEMA`` out, sorted by ``open_time``.
     """
-    both = stored.select(*_KEY, *_COMPARED).join(
+    both = stored.select(*_KEY, *_COMPARED, "ingested_at").join(
         new.select(*_KEY, *_COMPARED).with_columns(found=True), on=_KEY, how="left", suffix="_new"
     )
     changed = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_new")) for name in VALUE_COLUMNS)
@@ -42,5 +42,6 @@ def find_revisions(stored: pl.DataFrame, new: pl.DataFrame, *, revised_at: datet
             *(pl.col(name).alias(f"old_{name}") for name in _COMPARED),
             *(pl.col(f"{name}_new").alias(f"new_{name}") for name in _COMPARED),
             pl.lit(revised_at, dtype=REVISION_SCHEMA["revised_at"]).alias("revised_at"),
+            pl.col("ingested_at").alias("old_ingested_at"),
         )
     )

@@ -125,7 +125,7 @@ def gap_rows(
     return pl.DataFrame(
         [
             (market.exchange.value, market.symbol_key, timeframe.value, gap.interval.start, gap.interval.end,
-             gap.interval.slots(timeframe), gap.cause.value, "rest", clock())
+             gap.interval.slots(timeframe), gap.cause.value, "rest", clock(), None, None, None, None)
             for gap in found
         ],
         schema=GAP_SCHEMA,

@@ -33,7 +33,7 @@ ROW_GROUP_ROWS = 44_640
 # against 28, measured on recorded minutes.
 _REPEATED = frozenset(
     {"source", "cause", "old_source", "new_source", "minutes", "age_minutes", "dvol", "hour_open_time"}
-    | {"window_start", "ingested_at", "fetched_at", "seen_at", "revised_at"}
+    | {"window_start", "ingested_at", "fetched_at", "seen_at", "revised_at", "first_seen_at", "old_ingested_at"}
 )
 _DIGEST = re.compile(r"-([0-9a-f]{8})\.parquet")
 

@@ -45,7 +45,7 @@ class TestSchemas:
 
     def test_a_revision_has_an_old_and_a_new_of_every_value(self):
         names = schemas.REVISION_SCHEMA.names()
-        assert [name[4:] for name in names if name.startswith("old_")] == [*VALUE_COLUMNS, "source"]
+        assert [name[4:] for name in names if name.startswith("old_")] == [*VALUE_COLUMNS, "source", "ingested_at"]
         assert [name[4:] for name in names if name.startswith("new_")] == [*VALUE_COLUMNS, "source"]
 
     @pytest.mark.parametrize("name", SCHEMAS)

@@ -28,7 +28,10 @@ def store_with(*fetched, failed=(), gaps=()):
         for day, when in failed
     ]
     store.append(FAILED_FETCHES, pl.DataFrame(rows, schema=FAILED_FETCH_SCHEMA, orient="row"))
-    rows = [(*WHO, at(start), at(start) + timedelta(minutes=1), 1, cause, "rest", NOW) for start, cause in gaps]
+    rows = [
+        (*WHO, at(start), at(start) + timedelta(minutes=1), 1, cause, "rest", NOW, NOW, 1, False, None)
+        for start, cause in gaps
+    ]
     store.append(GAPS, pl.DataFrame(rows, schema=GAP_SCHEMA, orient="row"))
     return store
 

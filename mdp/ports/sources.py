@@ -1,11 +1,11 @@
-"""The Protocols through which the floors meet: sources and stores of candles, budgets of requests, clocks.
+"""Sources of candles, and what they need: budgets of requests, a spool of pages, a clock.
 
-Not here: any implementation. ``exchanges`` and ``storage`` implement, ``pipeline``, ``defs`` and ``cli`` use.
+Not here: any exchange (``exchanges``), any budget (``bus``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -13,7 +13,6 @@ from typing import Protocol, Self
 
 import polars as pl
 
-from mdp.domain import candles
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.quota import Usage
@@ -21,51 +20,6 @@ from mdp.domain.timeframe import Timeframe
 
 Clock = Callable[[], datetime]
 """Tells the current UTC time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A stored table.
-
-    Attributes:
-        name: Its name in the lake, in SQL and in BigQuery.
-        schema: Its columns, in order.
-        time_column: The column by which slices are cut.
-        sort_by: The order of its rows inside one market and timeframe, beginning with the time column.
-    """
-
-    name: str
-    schema: pl.Schema
-    time_column: str
-    sort_by: tuple[str, ...]
-
-
-RAW_OHLCV = Table("raw_ohlcv", candles.RAW_SCHEMA, "window_start", ("window_start", "open_time"))
-RAW_DVOL = Table("raw_dvol", candles.RAW_SCHEMA, "window_start", ("window_start", "open_time"))
-FETCHES = Table("fetches", candles.FETCH_SCHEMA, "window_start", ("window_start",))
-FAILED_FETCHES = Table("failed_fetches", candles.FAILED_FETCH_SCHEMA, "window_start", ("window_start", "failed_at"))
-ARCHIVE_FILES = Table("archive_files", candles.ARCHIVE_FILE_SCHEMA, "window_start", ("window_start", "fetched_at"))
-OHLCV = Table("ohlcv", candles.CANDLE_SCHEMA, "open_time", ("open_time",))
-REJECTED_OHLCV = Table("rejected_ohlcv", candles.REJECTED_SCHEMA, "window_start", ("window_start", "open_time"))
-GAPS = Table("gaps", candles.GAP_SCHEMA, "start", ("start",))
-REVISIONS = Table("revisions", candles.REVISION_SCHEMA, "open_time", ("open_time", "revised_at"))
-DVOL = Table("dvol", candles.DVOL_SCHEMA, "open_time", ("open_time",))
-
-TABLES: tuple[Table, ...] = (
-    RAW_OHLCV, RAW_DVOL, FETCHES, FAILED_FETCHES, ARCHIVE_FILES, OHLCV, REJECTED_OHLCV, GAPS, REVISIONS, DVOL,
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One market at one or more timeframes over one window of time: the unit of reading and writing."""
-
-    market: Market
-    timeframes: tuple[Timeframe, ...]
-    window: Interval
-
-    def __str__(self) -> str:
-        return f"{self.market} {'+'.join(self.timeframes)} {self.window}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,42 +145,3 @@ class CandleSource(Protocol):
 
 OpenSource = Callable[[Exchange], CandleSource]
 """Makes the source of an exchange, not yet connected."""
-
-
-class CandleStore(Protocol):
-    """Where tables are kept. Safe for many processes at once; every write is all or nothing."""
-
-    def read(self, table: Table, part: Slice, *, columns: Collection[str] | None = None) -> pl.DataFrame:
-        """Return the rows of a slice, sorted by timeframe, then by the table's order. Empty where there are none.
-
-        Raises:
-            StoreCorrupt: a file cannot be read.
-        """
-        ...
-
-    def replace(self, table: Table, part: Slice, rows: pl.DataFrame) -> None:
-        """Make ``rows`` the content of a slice, in one atomic step; what lies outside the slice stays as it is.
-
-        Args:
-            table: Where to.
-            part: The slice: its market, all its timeframes, its window.
-            rows: Of the table's schema, any order, all inside the slice; may be empty.
-
-        Raises:
-            SchemaMismatch: the frame is not of the table's schema.
-            InvariantViolation: a row lies outside the slice; nothing was written.
-            WriteConflict: other writers kept winning; nothing was written.
-            StorageError: the disk is full or cannot be written; nothing was written.
-        """
-        ...
-
-    def append(self, table: Table, rows: pl.DataFrame) -> None:
-        """Add rows to an append-only table, in one atomic step.
-
-        Raises:
-            SchemaMismatch: the frame is not of the table's schema.
-            InvariantViolation: a row names no market, timeframe or time; nothing was written.
-            WriteConflict: other writers kept winning; nothing was written.
-            StorageError: the disk is full or cannot be written; nothing was written.
-        """
-        ...

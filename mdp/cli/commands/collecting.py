@@ -1,0 +1,70 @@
+"""Commands that ask the exchanges: ``backfill``, ``verify-archives``, ``budget`` and what heals.
+
+Not here: what a command does (its module in ``mdp.cli``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mdp.cli.options import AsJson, Markets
+
+
+def backfill(
+    start: Annotated[str, typer.Option(help="First day, included: 2024-12-25.")],
+    end: Annotated[str, typer.Option(help="Day after the last: 2025-01-08.")],
+    market: Markets = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Only days that are not complete yet.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Collect, judge and resample days of markets, as Dagster runs that its UI shows.
+
+    What an exchange does not give is asked for again, and the others are not kept waiting. Exit code 0: every asked
+    minute is stored, or it is known why the exchange has none. 3: the rest is listed, and why.
+    """
+    from mdp.cli.backfill import run_backfill
+
+    raise typer.Exit(run_backfill(market, start, end, only_missing=missing, as_json=as_json))
+
+
+def verify_archives(
+    market: Markets = None,
+    start: Annotated[str | None, typer.Option(help="First day, included: 2024-12-25. Default: the first one.")] = None,
+    end: Annotated[str | None, typer.Option(help="Day after the last. Default: today.")] = None,
+    refetch: Annotated[bool, typer.Option("--refetch", help="Collect the days in doubt again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether the exchanges' bulk files are still those that candles were taken from; name the days if not.
+
+    Exit code 0: they are, or the days in doubt were collected again. 1: some could not be asked for. 3: days in doubt.
+    """
+    from mdp.cli.verify_archives import run_verify_archives
+
+    raise typer.Exit(run_verify_archives(market, start, end, refetches=refetch, as_json=as_json))
+
+
+def budget(
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Draw the table anew each second.")] = False,
+    format_: Annotated[
+        str, typer.Option("--format", "-f", metavar="FORMAT", help="table, json or prometheus.")
+    ] = "table",
+    lift: Annotated[
+        str | None, typer.Option("--lift", metavar="EXCHANGE", help="End its cool-down at this address instead.")
+    ] = None,
+) -> None:
+    """Show how much of each exchange's quota all processes use now, who waits, and what must be left alone."""
+    from mdp.cli import budget as command
+
+    if lift is not None:
+        command.lift(lift)
+        return
+    command.show_budget("json" if as_json else format_, is_watched=watch)
+
+
+def register(app: typer.Typer) -> None:
+    """Add them to the command line."""
+    for command in (backfill, verify_archives, budget):
+        app.command()(command)

@@ -1,0 +1,34 @@
+"""Arguments that several commands share, so that one thing is called the same everywhere.
+
+Not here: what is done with them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+Start = Annotated[str, typer.Option(help="First day or time, included: 2024-12-30 or 2024-12-30T08:00Z.")]
+End = Annotated[str, typer.Option(help="First day or time that is not included any more: 2024-12-31.")]
+Markets = Annotated[
+    list[str] | None, typer.Option("--market", "-m", help="For example binance:BTC-USDT; repeat it. Default: all.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
+RowFormat = Annotated[
+    Format, typer.Option("--format", "-f", metavar="FORMAT", help="table, csv, json, parquet or arrow.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")]
