@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EMULATOR := .venv-bigquery
+EMULATOR_LOCK := mdp_tests/support/bigquery/requirements.lock
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slow test-all check fmt bench golden lock clean
+.PHONY: help install up test test-slow test-all emulator check fmt bench golden lock clean
 
 help:  ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +33,16 @@ test: $(INSTALLED)  ## Run the fast tests (about a minute)
 
 test-all: test check test-slow  ## Everything: fast tests, checks, slow tests
 
-test-slow: $(INSTALLED)  ## Run the tests with real processes and a browser (minutes)
+# The BigQuery emulator lives apart: its pins are not ours. The stamp holds a newer lock against an older environment.
+$(EMULATOR)/.installed: $(EMULATOR_LOCK)
+	@rm -rf $(EMULATOR) && $(PYTHON) -m venv $(EMULATOR)
+	@echo "Installing the BigQuery emulator into $(EMULATOR) (once; about half a minute)"
+	@$(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(EMULATOR_LOCK)
+	@touch $@
+
+emulator: $(EMULATOR)/.installed  ## Create .venv-bigquery, in which the tests run a BigQuery emulator
+
+test-slow: $(INSTALLED) $(EMULATOR)/.installed  ## Run the tests with real processes and a browser (minutes)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	$(PYTEST) -m slow mdp_tests
 
@@ -55,6 +66,8 @@ lock: $(INSTALLED)  ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --extra dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header $(EMULATOR_LOCK:.lock=.in) --output-file $(EMULATOR_LOCK)
 
-clean:  ## Delete .venv and caches; the data stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache mdp.egg-info
+clean:  ## Delete the environments and caches; the data stays
+	rm -rf $(VENV) $(EMULATOR) .mypy_cache .ruff_cache .pytest_cache mdp.egg-info

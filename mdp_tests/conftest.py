@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+pytest_plugins = ["mdp_tests.support.bigquery.fixtures"]
+
 # few examples each time, for the suite is run all day; `--hypothesis-profile=thorough` looks longer
 hypothesis_settings.register_profile("here", deadline=None, max_examples=40)
 hypothesis_settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, print_blob=True)

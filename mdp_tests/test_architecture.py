@@ -27,7 +27,9 @@ FLOORS = {
 }  # fmt: skip
 """Every part of the house and its floor. A part imports itself and lower floors; rooms may still be empty."""
 
-ON_ONE_FLOOR = {("config", "domain"), ("definitions", "defs"), ("cli", "defs"), ("cli", "definitions")}
+ON_ONE_FLOOR = {
+    ("config", "domain"), ("definitions", "defs"), ("cli", "defs"), ("cli", "definitions"), ("reading", "pipeline"),
+}  # fmt: skip
 """Imports between parts of one floor that are allowed; any other pair knows each other only through ``ports``."""
 
 NEVER = {("defs", "api")}

@@ -12,7 +12,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from mdp.cli.commands import collecting, reading, running
+from mdp.cli.commands import collecting, keeping, reading, running
 from mdp.cli.streams import lasting_streams
 from mdp.errors import ConfigError, InputError, MdpError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _group in (reading, collecting, running):
+for _group in (reading, collecting, keeping, running):
     _group.register(app)
 
 

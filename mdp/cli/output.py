@@ -41,7 +41,7 @@ def write_rows(rows: pl.DataFrame, format_: str, output: Path | None) -> None:
         return
     body = _encode(rows, format_)
     if output is not None:
-        _write_file(output, body)
+        write_file(output, body)
         return
     if format_ in ("parquet", "arrow") and sys.stdout.isatty():
         raise InputError("output", got="a terminal", expected=f"a file for {format_}, which is not text: use -o FILE")
@@ -62,7 +62,12 @@ def _encode(rows: pl.DataFrame, format_: str) -> bytes:
     return buffer.getvalue()
 
 
-def _write_file(path: Path, body: bytes) -> None:
+def write_file(path: Path, body: bytes) -> None:
+    """Write a file that is complete or not there.
+
+    Raises:
+        OSError: it cannot be written; one that was there before is as it was.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(body)
@@ -87,18 +92,22 @@ def _write_table(rows: pl.DataFrame, output: Path | None) -> None:
     if output is not None:
         text = io.StringIO()
         print_table(table, file=text)
-        _write_file(output, text.getvalue().encode())
+        write_file(output, text.getvalue().encode())
         return
     print_table(table)
     sys.stdout.write(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}\n")
 
 
 def _cell(value: object) -> Text:
-    """Show a value as it is: brackets are no markup, and a control character does not reach the terminal."""
-    text = "" if value is None else str(value)
-    if not text.isprintable():
-        text = "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
-    return Text(text)
+    """Show a value as it is: brackets are no markup."""
+    return Text("" if value is None else shown(str(value)))
+
+
+def shown(text: str) -> str:
+    """Return a text as a terminal may have it: a control character is spelled out, so that it does nothing there."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:

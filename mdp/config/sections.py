@@ -6,6 +6,7 @@ Not here: how they are found (``settings``), what they are used for.
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -149,6 +150,11 @@ class GapsSettings(_Strict):
     """
 
     sightings_apart_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+
+    @property
+    def apart(self) -> timedelta:
+        """How long after one sighting another counts."""
+        return timedelta(minutes=self.sightings_apart_minutes)
 
 
 class MaintenanceSettings(_Strict):

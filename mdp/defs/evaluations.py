@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import dagster as dg
@@ -17,20 +17,22 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 
 from mdp.defs.metadata import records_table
 from mdp.defs.partitions import key_of
+from mdp.domain.interval import format_time
+from mdp.pipeline.checking.verdicts import SAMPLED, Verdict, total_findings
 from mdp.pipeline.failed_days import LeftOut
 from mdp.pipeline.integrity import (
     Inspect,
-    Verdict,
     inspect_candles,
     inspect_dvol,
     inspect_raw_candles,
     inspect_raw_dvol,
     inspect_resampled,
-    total_findings,
 )
 from mdp.ports import CandleStore, Slice
 
 CHECK_NAME = "integrity"
+
+_SAMPLE_COLUMNS = ("market", "what", "timeframe", "open_time", "found", "expected")
 
 INSPECTIONS: dict[str, Inspect] = {
     "raw_ohlcv": inspect_raw_candles,
@@ -73,7 +75,7 @@ def passed(verdicts: Mapping[Any, Verdict]) -> bool:
 
 
 def findings(verdicts: Verdicts) -> dict[str, Any]:
-    """Return what was found, as metadata: the first 200 findings, and all of them added up."""
+    """Return what was found, as metadata: the first 200 findings, all of them added up, and rows that show them."""
     metadata: dict[str, Any] = {
         "partitions": len(verdicts),
         "rows": sum(verdict.rows for verdict in verdicts.values()),
@@ -86,7 +88,20 @@ def findings(verdicts: Verdicts) -> dict[str, Any]:
     if found:
         metadata["findings"] = records_table(("market", "day", "kind", "what", "count"), found[:200])
         metadata["totals"] = records_table(("what", "count"), sorted(total_findings(verdicts.values()).items()))
+        metadata["samples"] = records_table(_SAMPLE_COLUMNS, islice(_samples(verdicts), SAMPLED))
     return metadata
+
+
+def _samples(verdicts: Verdicts) -> Iterator[tuple[str, ...]]:
+    """The rows that show the findings: of every day and finding the first, then the second of each, and so on."""
+    shown = [
+        (rank, (str(part.market), what, example.timeframe, format_time(example.open_time), example.found,
+                example.expected))
+        for (part, _), verdict in verdicts.items()
+        for what, samples in groupby(verdict.samples, key=lambda sample: sample.what)
+        for rank, (_, example) in enumerate(samples)
+    ]  # fmt: skip
+    yield from (row for _, row in sorted(shown, key=lambda one: one[0]))
 
 
 def evaluations(

@@ -34,7 +34,7 @@ agreement_job = dg.define_asset_job(
     "agreement_job",
     selection=dg.AssetSelection.assets("market_coverage"),
     description="Report the coverage of all markets, and compare what is stored with the clock, with the other "
-    "exchanges and with the exchange's own candles.",
+    "exchanges and with the exchange's own candles; name what is left failed.",
 )
 
 

@@ -64,13 +64,7 @@ def launch_range(
     ``resumes``: do not ask again for days that a run collected within a day, and that nothing speaks against.
     """
     job = definitions.resolve_job_def("dvol_job" if market.is_volatility_index else "candles_job")
-
-    def listen(entry: EventLogEntry) -> None:
-        event = entry.dagster_event
-        if event and event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key and event.partition:
-            on_materialized(event.asset_key.to_user_string(), str(event.partition))
-
-    instance.add_event_listener(run_id, listen)
+    listen_to(instance, run_id, on_materialized)
     tags = {
         RANGE_START: key_of(market, first),
         RANGE_END: key_of(market, last),
@@ -83,7 +77,7 @@ def launch_range(
     said = [event for event in execute_run_iterator(InMemoryJob(job), run, instance) if _is_kept(event)]
     ended = instance.get_run_by_id(run_id)
     succeeded = ended is not None and ended.is_success
-    return Outcome(succeeded, "" if succeeded else _error(said, ended), _retried(said))
+    return Outcome(succeeded, "" if succeeded else why_failed(said, ended), _retried(said))
 
 
 def _is_kept(event: dg.DagsterEvent) -> bool:
@@ -105,8 +99,19 @@ def _retried(events: Iterable[dg.DagsterEvent]) -> dict[str, int]:
     return dict(total)
 
 
-def _error(events: Sequence[dg.DagsterEvent], run: dg.DagsterRun | None) -> str:
-    """What a run that did not succeed says of itself: its failed steps, else the failure of the run as a whole."""
+def listen_to(instance: dg.DagsterInstance, run_id: str, on_materialized: OnMaterialized) -> None:
+    """Tell of each partition of a run as soon as it is durable."""
+
+    def listen(entry: EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event and event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key and event.partition:
+            on_materialized(event.asset_key.to_user_string(), str(event.partition))
+
+    instance.add_event_listener(run_id, listen)
+
+
+def why_failed(events: Sequence[dg.DagsterEvent], run: dg.DagsterRun | None) -> str:
+    """Return what a run that did not succeed says of itself: its failed steps, else the failure of the whole run."""
     steps = [event for event in events if event.is_step_failure]
     # No step fails when a resource cannot be opened, or when the run is interrupted between two of them.
     ends = [event for event in events if event.event_type in _ENDS]

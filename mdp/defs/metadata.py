@@ -5,8 +5,9 @@ Not here: what is counted (``pipeline.batches.DayReport``).
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,7 +17,10 @@ from mdp.bus.report import BudgetReport
 from mdp.domain.market import Exchange
 from mdp.pipeline.batches import DayReport
 from mdp.pipeline.collect import Tally
+from mdp.pipeline.coverage_report import CAUSES, MarketReport
 from mdp.pipeline.failed_days import FailedDays
+from mdp.pipeline.heat_map import heat_map
+from mdp.pipeline.heat_map_picture import draw_png
 
 RETRIED = "retried"
 """Why a step repeated requests and how often, as JSON: name of our error to a count."""
@@ -113,6 +117,27 @@ def budget_metadata(report: BudgetReport, exchanges: Iterable[Exchange]) -> dict
         for use in one.quotas
     ]
     return {"budget": records_table(columns, rows)} if rows else {}
+
+
+def coverage_metadata(reports: Sequence[MarketReport]) -> dict[str, Any]:
+    """Return the coverage of all markets: sums of each as a table, the days as a picture, what was not collected."""
+    summed = ("expected", "present", "idle", *CAUSES, "permanent", "rejected", "revised")
+    rows = []
+    for one in reports:
+        first_last = (str(one.days["day"].min()), str(one.days["day"].max())) if len(one.days) else ("", "")
+        rows.append((str(one.market), *first_last, *map(one.total, summed), sum(failed.days for failed in one.failed)))
+    metadata: dict[str, Any] = {
+        "coverage": records_table(("market", "first_day", "last_day", *summed, "days_not_collected"), rows),
+        "not collected": failures_table(failed for one in reports for failed in one.failed),
+        "dagster/row_count": sum(len(one.days) for one in reports),
+    }
+    map_ = heat_map(reports)
+    if map_ is not None:
+        picture = base64.b64encode(draw_png(map_)).decode()
+        metadata["heat map"] = dg.MetadataValue.md(
+            f"![coverage by market and {map_.unit}](data:image/png;base64,{picture})"
+        )
+    return metadata
 
 
 def failures_table(failures: Iterable[FailedDays]) -> dg.TableMetadataValue:

@@ -16,11 +16,13 @@ from dagster_duckdb import DuckDBResource
 
 from mdp.bus.report import read_report
 from mdp.config.reference import load_reference
+from mdp.config.sections import BigQuerySettings
 from mdp.config.settings import Settings
 from mdp.defs.failures import StepRetries
 from mdp.defs.io_managers import CandleIOManager
 from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.collect import Collecting
+from mdp.ports import CandleStore
 from mdp.sources import open_spool, source_opener, utc_now
 from mdp.storage import open_store
 from mdp.storage.delta import DeltaStore
@@ -47,6 +49,30 @@ class LakeSql(DuckDBResource):
             yield connection
 
 
+def _bigquery(settings: BigQuerySettings) -> Any:
+    # Imported when needed: it brings pandas and 100 MB along, and no other store asks Google.
+    from dagster_gcp import BigQueryResource
+
+    # The method, not the resource: of the latter Dagster hands out a generator that nobody runs.
+    return BigQueryResource(project=settings.project, location=settings.location).get_client
+
+
+def _store(settings: Settings, context: dg.InitResourceContext) -> CandleStore:
+    if settings.store != "bigquery" or settings.bigquery.api_endpoint is not None:
+        return open_store(settings, writer=_writer(context))  # an emulator wants no credentials
+
+    def connect(_: BigQuerySettings) -> Any:
+        with context.resources.bigquery() as client:
+            return client
+
+    return open_store(settings, writer=_writer(context), connect=connect)
+
+
+def _writer(context: dg.InitResourceContext) -> str:
+    run = context.run
+    return "mdp" if run is None else f"run-{run.run_id}-{run.tags.get('dagster/retry_number', '0')}"
+
+
 def platform_resources(settings: Settings) -> dict[str, Any]:
     """Return every resource the definitions need, by key; the same keys in every environment.
 
@@ -56,7 +82,15 @@ def platform_resources(settings: Settings) -> dict[str, Any]:
     spool = open_spool(settings, utc_now)
     collecting = Collecting(memory_mb=settings.memory_mb_per_market, spool=spool)
     return {
-        "store": dg.ResourceDefinition(lambda _: open_store(settings), description=f"The store: {settings.store}"),
+        "store": dg.ResourceDefinition(
+            lambda context: _store(settings, context),
+            description=f"The store: {settings.store}",
+            required_resource_keys={"bigquery"},
+        ),
+        "bigquery": dg.ResourceDefinition(
+            lambda _: _bigquery(settings.bigquery) if settings.store == "bigquery" else None,
+            description="Opens Google's client for the central store; nothing where the store is a lake",
+        ),
         "io_manager": dg.IOManagerDefinition(
             lambda context: CandleIOManager(
                 context.resources.store, StepRetries(), index_timeframe=Timeframe(settings.dvol.resolution)

@@ -107,12 +107,15 @@ SIGHTING_SCHEMA = pl.Schema(
         "requests": pl.Int64(),
         "files": pl.List(pl.String()),
         "fetched_at": TIME,
+        "detail": pl.String(),
     }
 )
 """One run of slots, each time it was asked for and not given: what was asked, of whom, when.
 
-``finding`` is ``absent``: the answer held no candle; or ``no_trades``: the exchange's own longer candle holds no more
-than the minutes that are there. ``files`` names the bulk files that were read, ``requests`` counts those to the API.
+``finding`` is ``absent``: the answer held no candle; or what the exchange's own 5m candle over the slots says:
+``no_trades``: it holds no more than the minutes that are there; ``traded``: it holds more; ``absent_at_5m``: there is
+none. ``files`` names the bulk files that were read, with their checksums, ``requests`` counts those to the API,
+``detail`` tells the figures of a second opinion.
 """
 
 REVISION_SCHEMA = pl.Schema(

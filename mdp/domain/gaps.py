@@ -5,17 +5,20 @@ Not here: filling them (nothing here ever does), asking an exchange again (``pip
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
 from mdp.domain.interval import Interval, subtract
 from mdp.domain.timeframe import EPOCH, Timeframe
+
+Span = TypeVar("Span")
 
 
 class Cause(StrEnum):
@@ -34,11 +37,27 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """A maximal run of slots without a candle that have one cause."""
+class Fact:
+    """Something known about a stretch that tells why it holds no candle.
+
+    Attributes:
+        interval: The stretch; what of it holds candles all the same is no gap.
+        cause: Why. ``unknown`` for what is known of a stretch without explaining it.
+        detail: Where that is written, or what was found.
+    """
 
     interval: Interval
     cause: Cause
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A maximal run of slots without a candle that have one cause, and what is known of it."""
+
+    interval: Interval
+    cause: Cause
+    detail: str | None = None
 
 
 def find_gaps(open_times: pl.Series, timeframe: Timeframe, within: Interval) -> list[Interval]:
@@ -74,30 +93,73 @@ def find_gaps(open_times: pl.Series, timeframe: Timeframe, within: Interval) -> 
     return [Interval(_from_us(edges[hole] + step), _from_us(edges[hole + 1])) for hole in odd]
 
 
-def explain(missing: Iterable[Interval], *, listed_at: datetime | None, outages: Iterable[Interval]) -> list[Gap]:
+def explain(missing: Iterable[Interval], facts: Iterable[Fact]) -> list[Gap]:
     """Split missing stretches by cause.
 
     Args:
-        missing: Stretches that were asked for and for which the exchange gave nothing.
-        listed_at: First candle the exchange ever had; None when that is not known.
-        outages: Stretches in which the exchange is known to have been down.
+        missing: Stretches that were asked for and for which the exchange gave nothing; ascending, disjoint.
+        facts: What is known, any order of time; where two speak of one slot the first one counts.
 
     Returns:
-        Gaps in ascending order that cover the same slots. What neither listing nor an outage explains is ``unknown``.
+        Gaps in ascending order that cover the same slots. What no fact speaks of is ``unknown``.
     """
-    known = list(outages)
     gaps: list[Gap] = []
-    for stretch in missing:
-        rest = [stretch]
-        if listed_at is not None and stretch.start < listed_at:
-            before = Interval(stretch.start, min(listed_at, stretch.end))
-            gaps.append(Gap(before, Cause.BEFORE_LISTING))
-            rest = subtract(stretch, [before])
-        for part in rest:
-            unknown = subtract(part, known)
-            gaps += [Gap(interval, Cause.UNKNOWN) for interval in unknown]
-            gaps += [Gap(interval, Cause.EXCHANGE_OUTAGE) for interval in subtract(part, unknown)]
-    return sorted(gaps, key=lambda gap: gap.interval)
+    for piece in cut(missing, facts, lambda fact: fact.interval):
+        fact = piece.spans[0] if piece.spans else Fact(piece.interval, Cause.UNKNOWN)
+        last = gaps[-1] if gaps else None
+        if last and not piece.is_first and (last.cause, last.detail) == (fact.cause, fact.detail):
+            gaps[-1] = Gap(Interval(last.interval.start, piece.interval.end), last.cause, last.detail)
+        else:
+            gaps.append(Gap(piece.interval, fact.cause, fact.detail))
+    return gaps
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[Span]):
+    """A part of a run over which the same spans lie.
+
+    Attributes:
+        interval: The part; never empty.
+        spans: Those that cover it, in the order in which they were given.
+        is_first: Whether its run begins with it.
+    """
+
+    interval: Interval
+    spans: tuple[Span, ...]
+    is_first: bool
+
+
+def cut(runs: Iterable[Interval], spans: Iterable[Span], where: Callable[[Span], Interval]) -> Iterator[Piece[Span]]:
+    """Cut runs where spans begin and end.
+
+    Args:
+        runs: Ascending, disjoint.
+        spans: Anything that lies somewhere, any order, overlapping or not.
+        where: Tells where a span lies.
+
+    Yields:
+        Pieces that tile the runs, ascending. Takes time for what overlaps only, however many there are.
+    """
+    waiting = sorted(((where(span), number, span) for number, span in enumerate(spans)), key=lambda one: one[:2])
+    over: list[tuple[Interval, int, Span]] = []
+    next_one = 0
+    for run in runs:
+        while next_one < len(waiting) and waiting[next_one][0].start < run.end:
+            over.append(waiting[next_one])
+            next_one += 1
+        over = [one for one in over if one[0].end > run.start]
+        if not over:
+            yield Piece(run, (), is_first=True)
+            continue
+        bounds = {bound for at, *_ in over for bound in (at.start, at.end) if run.contains(bound)}
+        edges = [*sorted({run.start, *bounds}), run.end]
+        for start, end in pairwise(edges):
+            here = sorted(((number, span) for at, number, span in over if at.start <= start < at.end), key=_number)
+            yield Piece(Interval(start, end), tuple(span for _, span in here), start == run.start)
+
+
+def _number(numbered: tuple[int, object]) -> int:
+    return numbered[0]
 
 
 class Tiling(NamedTuple):
@@ -134,13 +196,16 @@ class Coverage:
 
     Attributes:
         expected: Slots of the window.
-        present: Slots that hold a candle.
+        present: Slots that hold a candle, idle ones among them: a minute without trades is a minute.
         missing: Slots without a candle, by cause; ``expected = present + sum(missing)``.
+        permanent: Of the missing slots without an explanation, those that were missing whenever they were asked for,
+            times enough.
     """
 
     expected: int
     present: int
     missing: Mapping[Cause, int]
+    permanent: int = 0
 
     @property
     def share(self) -> float:
@@ -148,9 +213,19 @@ class Coverage:
         return self.present / self.expected if self.expected else 1.0
 
     @property
+    def unexplained(self) -> int:
+        """How many missing slots nobody can tell the cause of, permanent or not."""
+        return sum(slots for cause, slots in self.missing.items() if not cause.is_explained)
+
+    @property
     def is_explained(self) -> bool:
         """Tell whether every slot is stored or known not to exist."""
-        return all(cause.is_explained for cause, slots in self.missing.items() if slots)
+        return not self.unexplained
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether every slot is stored, explained or permanent: nothing is left to ask for."""
+        return self.unexplained <= self.permanent
 
 
 def _to_us(moment: datetime) -> int:

@@ -1,4 +1,4 @@
-"""What a later answer says differently from the stored one.
+"""What a later answer says differently from the stored one, and what was stored before it came.
 
 Not here: which answer is right (the later one is stored, the earlier one is kept as a revision).
 """
@@ -9,7 +9,8 @@ from datetime import datetime
 
 import polars as pl
 
-from mdp.domain.candles import REVISION_SCHEMA, VALUE_COLUMNS
+from mdp.domain.candles import CANDLE_SCHEMA, REVISION_SCHEMA, VALUE_COLUMNS
+from mdp.domain.timeframe import Timeframe
 
 _KEY = ["exchange", "symbol", "timeframe", "open_time"]
 _COMPARED = (*VALUE_COLUMNS, "source")
@@ -44,4 +45,74 @@ def find_revisions(stored: pl.DataFrame, new: pl.DataFrame, *, revised_at: datet
             pl.lit(revised_at, dtype=REVISION_SCHEMA["revised_at"]).alias("revised_at"),
             pl.col("ingested_at").alias("old_ingested_at"),
         )
+    )
+
+
+def keep_first_received(stored: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Return ``new``, in which a candle that says what is stored keeps the source and the time it first came with.
+
+    Args:
+        stored: What is stored of a window; any order. Of several rows that say the same the one received first counts.
+        new: What will replace it, of the same window.
+
+    Shape:
+        ``CANDLE_SCHEMA`` in and out; the rows of ``new`` in their order.
+    """
+    if stored.is_empty() or new.is_empty():
+        return new
+    same = [*_KEY, *VALUE_COLUMNS]
+    if len(stored) == len(new) and stored.select(same).equals(new.select(same), null_equal=True):
+        return stored
+    # one and the other zero are equal, and what a candle says now is what stays
+    first = stored.sort("ingested_at", maintain_order=True).unique(same, keep="first", maintain_order=True)
+    told = first.select(*same, pl.col("source").alias("first_source"), pl.col("ingested_at").alias("first_ingested_at"))
+    both = new.join(told, on=same, how="left", nulls_equal=True, maintain_order="left")
+    is_told = pl.col("first_source").is_not_null()
+    return both.with_columns(
+        pl.when(is_told).then(f"first_{name}").otherwise(name).alias(name) for name in ("source", "ingested_at")
+    ).select(new.columns)
+
+
+def rows_as_of(stored: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) -> pl.DataFrame:
+    """Return the minutes as they were stored at a moment.
+
+    A change and a removal count from when they were recorded, a candle that was not there before from when it was
+    received. Where it is not known when a changed candle had been received, it counts as received in time, and
+    ``ingested_at`` is null.
+
+    Args:
+        stored: The minutes stored now; any order, unique.
+        revisions: All revisions of the same markets and window, in the order in which they were recorded; those of
+            runs that died before they stored the candles may be among them, as may those of other timeframes.
+        moment: UTC.
+
+    Returns:
+        The candles that were there, with the values, the source and the time of receipt they had then. One whose new
+        values were recorded by a run that died, and received again after ``moment``, has the time of the record.
+
+    Shape:
+        ``CANDLE_SCHEMA`` of 1m and ``REVISION_SCHEMA`` in, ``CANDLE_SCHEMA`` out, sorted by key, unique.
+    """
+    in_order = revisions.filter(timeframe=Timeframe.M1.value).sort("revised_at", maintain_order=True)
+    is_later = pl.col("revised_at") > moment
+    undone = in_order.filter(is_later).unique(_KEY, keep="first", maintain_order=True)
+    then = pl.concat(
+        [stored.join(undone, on=_KEY, how="anti"), _candles_of(undone, "old", received_at="old_ingested_at")]
+    )
+    is_known = pl.col("ingested_at").is_null() | (pl.col("ingested_at") <= moment)
+    late = then.filter(~is_known)
+    # A slot whose candle came later was empty, unless a run recorded a change there and died: the change is known.
+    before = in_order.filter(~is_later).join(late, on=_KEY, how="semi").unique(_KEY, keep="last", maintain_order=True)
+    recorded = _candles_of(before.filter(pl.col("new_source").is_not_null()), "new", received_at="revised_at")
+    return pl.concat([then.filter(is_known), recorded]).sort(_KEY)
+
+
+def _candles_of(revisions: pl.DataFrame, side: str, *, received_at: str) -> pl.DataFrame:
+    """The candles that are the old or the new side of revisions of minutes."""
+    return revisions.select(
+        *_KEY,
+        *(pl.col(f"{side}_{name}").alias(name) for name in VALUE_COLUMNS),
+        pl.lit(Timeframe.M1.minutes, dtype=CANDLE_SCHEMA["minutes"]).alias("minutes"),
+        pl.col(f"{side}_source").alias("source"),
+        pl.col(received_at).alias("ingested_at"),
     )

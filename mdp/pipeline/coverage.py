@@ -86,19 +86,19 @@ def coverage_of_stored_days(store: CandleStore, market: Market, within: Interval
 def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Shortfall]:
     """List what keeps a market from being complete in a window of whole UTC days.
 
-    Complete is a day whose every minute is stored or explained and whose longer candles are those of its minutes: the
-    last layer counts too, for a run may have died before it.
+    Complete is a day whose every minute is stored, explained or permanently missing, and whose longer candles are those
+    of its minutes: the last layer counts too, for a run may have died before it.
 
     Returns:
-        Ascending within each kind: gaps without explanation, stretches nobody asked for, days not resampled.
+        Ascending within each kind: gaps that are neither explained nor permanent, stretches nobody asked for, days not
+        resampled.
     """
     recorded = store.read(GAPS, Slice(market, (Timeframe.M1,), window))
     days = coverage_by_day(store, market, window)
     unfetched = {day: found.missing[Cause.UNFETCHED] for day, found in days.items() if Cause.UNFETCHED in found.missing}
     left = [
         Shortfall(market, Interval(row["start"], row["end"]), row["slots"], row["cause"])
-        for row in recorded.iter_rows(named=True)
-        if not Cause(row["cause"]).is_explained
+        for row in recorded.filter(may_be_filled()).iter_rows(named=True)
     ]
     left += _stretches(market, unfetched, Cause.UNFETCHED.value)
     if not market.is_volatility_index:
@@ -110,6 +110,31 @@ def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Sho
         }
         left += _stretches(market, stale, NOT_RESAMPLED)
     return left
+
+
+def may_be_filled() -> pl.Expr:
+    """Tell of a row of ``GAP_SCHEMA`` whether asking again may fill it: it is neither explained nor permanent."""
+    explained = [cause.value for cause in Cause if cause.is_explained]
+    return ~pl.col("cause").is_in(explained) & ~pl.col("is_permanent").fill_null(value=False)
+
+
+def idle_minutes(store: CandleStore, market: Market, window: Interval) -> dict[date, int]:
+    """Count the stored minutes of each day in which nothing was traded: they are candles, and no gaps.
+
+    Args:
+        store: Where candles are.
+        market: A spot market; an index has no volume, and none of its minutes is idle.
+        window: Whole UTC days.
+
+    Returns:
+        Every day of the window that has any.
+    """
+    found: dict[date, int] = {}
+    for part in [] if market.is_volatility_index else _months(market, window):
+        idle = store.read(OHLCV, part, columns=["open_time", "volume"]).filter(pl.col("volume") == 0)
+        days = idle.group_by(pl.col("open_time").dt.date().alias("day")).agg(pl.len().alias("minutes")).sort("day")
+        found |= dict(days.iter_rows())
+    return found
 
 
 def failed_days(store: CandleStore, market: Market, window: Interval) -> list[FailedDays]:
@@ -133,7 +158,10 @@ def total(days: Mapping[date, Coverage]) -> Coverage:
     for day in days.values():
         missing.update(day.missing)
     return Coverage(
-        sum(day.expected for day in days.values()), sum(day.present for day in days.values()), dict(missing)
+        sum(day.expected for day in days.values()),
+        sum(day.present for day in days.values()),
+        dict(missing),
+        sum(day.permanent for day in days.values()),
     )
 
 
@@ -149,14 +177,18 @@ def _minutes(store: CandleStore, part: Slice) -> pl.DataFrame:
 
 def _coverage(open_times: pl.Series, recorded: pl.DataFrame, whole: Interval) -> Coverage:
     missing: Counter[Cause] = Counter()
+    permanent = 0
     rest = find_gaps(open_times, Timeframe.M1, whole)
-    for start, end, cause in recorded.select("start", "end", "cause").iter_rows():
-        gap = Interval(start, end)
-        missing[Cause(cause)] += sum(gap.intersect(hole).slots(Timeframe.M1) for hole in rest)
+    for start, end, name, is_permanent in recorded.select("start", "end", "cause", "is_permanent").iter_rows():
+        gap, cause = Interval(start, end), Cause(name)
+        slots = sum(gap.intersect(hole).slots(Timeframe.M1) for hole in rest)
+        missing[cause] += slots
+        permanent += slots if is_permanent and not cause.is_explained else 0
         rest = [left for hole in rest for left in subtract(hole, [gap])]
     missing[Cause.UNFETCHED] += sum(hole.slots(Timeframe.M1) for hole in rest)
     expected = whole.slots(Timeframe.M1)
-    return Coverage(expected, expected - missing.total(), {cause: slots for cause, slots in missing.items() if slots})
+    by_cause = {cause: slots for cause, slots in missing.items() if slots}
+    return Coverage(expected, expected - missing.total(), by_cause, permanent)
 
 
 def _stretches(market: Market, minutes: Mapping[date, int], reason: str) -> list[Shortfall]:

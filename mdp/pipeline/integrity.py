@@ -1,51 +1,35 @@
 """Judge what is stored, day by day: does each table still keep its promise?
 
-Not here: judging what comes in (``judge``), telling Dagster (``defs.checks``).
+Not here: judging what comes in (``judge``), how findings are written down (``checking``), telling Dagster
+(``defs.checks``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
 
 import polars as pl
 
 from mdp.domain import dvol
 from mdp.domain.candles import VALUE_COLUMNS
-from mdp.domain.digests import digest
 from mdp.domain.gaps import Cause, find_gaps, tile
-from mdp.domain.interval import Interval
+from mdp.domain.interval import Interval, subtract
+from mdp.domain.plausibility import Minutes, find_doubts, find_unfinished
 from mdp.domain.resample import resample_all
 from mdp.domain.rules import PRICES, RULES, Asked, split_by_rules
 from mdp.domain.timeframe import RESAMPLED, Timeframe
-from mdp.pipeline.batches import days_of
+from mdp.pipeline.batches import days_of, report_days, rows_by_day
+from mdp.pipeline.checking import examples
+from mdp.pipeline.checking.verdicts import Example, Findings, Verdict
+from mdp.pipeline.raw_comparison import unlike_raw
 from mdp.ports import DVOL, FETCHES, GAPS, OHLCV, RAW_DVOL, RAW_OHLCV, CandleStore, Slice, Table
 
 _RULES_OF_A_ROW = ("prices_are_finite", "prices_are_positive", "high_is_highest", "low_is_lowest",
                    "volume_is_not_negative", "quote_volume_is_not_negative", "trades_are_not_negative",
                    "open_time_is_on_grid", "open_time_is_inside_window")  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found on one day of one market.
-
-    Attributes:
-        rows: Rows looked at.
-        broken: Promise that does not hold and the number of rows or slots that break it. The store is wrong.
-        doubts: What a person should know although no promise is broken: gaps nobody has explained, rejected rows.
-    """
-
-    rows: int
-    broken: dict[str, int]
-    doubts: dict[str, int]
-
-    @property
-    def holds(self) -> bool:
-        """Tell whether every promise holds."""
-        return not self.broken
-
+_OF_A_BUCKET = (*VALUE_COLUMNS, "minutes")
 
 Inspect = Callable[[CandleStore, Slice], dict[date, Verdict]]
 
@@ -61,19 +45,28 @@ def inspect_raw_dvol(store: CandleStore, part: Slice) -> dict[date, Verdict]:
 
 
 def inspect_candles(store: CandleStore, part: Slice) -> dict[date, Verdict]:
-    """Minutes obey every rule, one row a key; minutes and gaps together tile the day."""
-    rows, gaps = store.read(OHLCV, part), store.read(GAPS, part)
+    """Minutes are those of the raw rows, obey every rule, one row a key; gaps hold the rest; it looks like a market."""
+    # with the minute before: days are where prices of another origin would be spliced in
+    lead = Interval(part.window.start - Timeframe.M1.duration, part.window.end)
+    stored = store.read(OHLCV, Slice(part.market, (Timeframe.M1,), lead))
+    minutes, judged = Minutes.of(stored), _with_broken_rules(stored, Asked(part.window, Timeframe.M1))
+    gaps = dict(rows_by_day(store.read(GAPS, part), "start", part))
+    unlike = _unlike_raw_by_day(store, part, stored)
     verdicts = {}
-    for day, window in days_of(part):
-        asked = Asked(window, Timeframe.M1)
-        mine = _inside(rows, "open_time", window.start, window.end)
-        holes = _inside(gaps, "start", window.start, window.end)
-        broken: dict[str, int] = {
-            name: mine.select((~RULES[name](asked).fill_null(value=False)).sum()).item() for name in _RULES_OF_A_ROW
-        }
-        broken["key_is_unique"] = len(mine) - mine["open_time"].n_unique()
-        broken |= _untiled(mine, holes, window)
-        verdicts[day] = Verdict(len(mine), _positive(broken), _unexplained(holes))
+    for (day, mine), (_, window) in zip(rows_by_day(judged, "open_time", part), days_of(part), strict=True):
+        found = Findings()
+        for rule in judged.columns[stored.width :]:
+            bad = mine.filter(rule)
+            found.add_broken(rule, len(bad), examples.rows_as_they_are(bad, rule.replace("_", " ")))
+        found.add_broken("key_is_unique", len(mine) - mine["open_time"].n_unique(), examples.repeated_keys(mine))
+        if (other := unlike.get(day)) is not None:
+            found.add_broken(
+                "candles_are_those_of_the_raw_rows", len(other), examples.differing_rows(other, VALUE_COLUMNS)
+            )
+        _judge_tiling(found, mine, gaps[day], window)
+        _judge_plausibility(found, minutes.of_day(window.start, window.end))
+        _judge_gaps(found, gaps[day])
+        verdicts[day] = found.verdict(len(mine))
     return verdicts
 
 
@@ -81,20 +74,19 @@ def inspect_resampled(store: CandleStore, part: Slice) -> dict[date, Verdict]:
     """Each candle equals what its minutes make, each bucket with a minute has its candle."""
     minutes = store.read(OHLCV, Slice(part.market, (Timeframe.M1,), part.window))
     stored = store.read(OHLCV, Slice(part.market, RESAMPLED, part.window))
-    made = pl.concat(resample_all(minutes).values())
+    key = ["timeframe", "open_time"]
+    made = pl.concat(resample_all(minutes).values()).select(*key, *_OF_A_BUCKET)
+    both = stored.select(*key, *_OF_A_BUCKET).join(made, on=key, how="full", suffix="_made", coalesce=True)
+    wrong = dict(rows_by_day(both.filter(pl.any_horizontal(map(_differ, _OF_A_BUCKET))), "open_time", part))
+    is_unique = stored.select(pl.struct(key).n_unique()).item() == len(stored)
     verdicts = {}
-    for day, window in days_of(part):
-        mine = _inside(stored, "open_time", window.start, window.end)
-        expected = _inside(made, "open_time", window.start, window.end)
-        key = ["timeframe", "open_time"]
-        both = mine.join(expected, on=key, how="full", suffix="_made", coalesce=True)
-        broken = {
-            "candles_are_those_of_the_minutes": both.select(pl.any_horizontal(_differ(name) for name in (
-                *VALUE_COLUMNS, "minutes"
-            )).sum()).item(),
-            "key_is_unique": len(mine) - mine.select(key).n_unique(),
-        }  # fmt: skip
-        verdicts[day] = Verdict(len(mine), _positive(broken), {})
+    for day, mine in rows_by_day(stored.select(key), "open_time", part):
+        found = Findings()
+        bad = wrong[day]
+        found.add_broken("candles_are_those_of_the_minutes", len(bad), examples.differing_rows(bad, _OF_A_BUCKET))
+        repeated = 0 if is_unique else len(mine) - mine.n_unique()
+        found.add_broken("key_is_unique", repeated, examples.repeated_keys(mine))
+        verdicts[day] = found.verdict(len(mine))
     return verdicts
 
 
@@ -105,23 +97,99 @@ def inspect_dvol(store: CandleStore, part: Slice) -> dict[date, Verdict]:
     because the resolution was changed since. All minutes of a day are made of candles of one length.
     """
     by_minute = Slice(part.market, (Timeframe.M1,), part.window)
-    rows, gaps = store.read(DVOL, by_minute), store.read(GAPS, by_minute)
+    rows = store.read(DVOL, by_minute).with_columns(length=dvol.candle_minutes())
+    gaps = dict(rows_by_day(store.read(GAPS, by_minute), "start", by_minute))
     closes = pl.concat(_accepted_closes(store, part, length) for length in dvol.LENGTHS)
+    is_of_a_candle = pl.col("length").is_in([length.minutes for length in dvol.LENGTHS])
+    verdicts = {}
+    for (day, mine), (_, window) in zip(rows_by_day(rows, "open_time", by_minute), days_of(part), strict=True):
+        found = Findings()
+        joined = mine.join(closes.filter(window_start=window.start), on=["length", "hour_open_time"], how="left")
+        other = joined.filter(pl.col("dvol").ne_missing(pl.col("candle_close")))
+        found.add_broken("value_is_close_of_its_candle", len(other), _index_values(other))
+        aged = mine.filter(~is_of_a_candle | (pl.col("age_minutes") < 0))
+        since = examples.rows_as_they_are(aged, "minutes since that candle closed", ("hour_open_time", "age_minutes"))
+        found.add_broken("age_is_since_that_close", len(aged), since)
+        lengths = max(0, mine["length"].n_unique() - 1)
+        first = mine.unique("length", keep="first", maintain_order=True) if lengths else mine
+        shown = examples.rows_as_they_are(first, "candles of one length", ("length", "hour_open_time"))
+        found.add_broken("candles_are_of_one_length", lengths, shown)
+        found.add_broken("key_is_unique", len(mine) - mine["open_time"].n_unique(), examples.repeated_keys(mine))
+        _judge_tiling(found, mine, gaps[day], window)
+        _judge_gaps(found, gaps[day])
+        verdicts[day] = found.verdict(len(mine))
+    return verdicts
+
+
+def _inspect_raw(store: CandleStore, table: Table, part: Slice) -> dict[date, Verdict]:
+    rows, asked = store.read(table, part), store.read(FETCHES, part)
+    received, digests = dict(rows_by_day(rows, "window_start", part)), report_days(rows, "window_start", part)
+    evidence = dict(rows_by_day(asked, "window_start", part))
+    has_price = pl.all_horizontal(pl.col(name).is_finite() for name in PRICES).fill_null(value=False)
+    is_good = rows.select((has_price & pl.col("closed")).all()).item()
     verdicts = {}
     for day, window in days_of(part):
-        mine = _inside(rows, "open_time", window.start, window.end).with_columns(length=dvol.candle_minutes())
-        holes = _inside(gaps, "start", window.start, window.end)
-        joined = mine.join(closes.filter(window_start=window.start), on=["length", "hour_open_time"], how="left")
-        is_of_a_candle = pl.col("length").is_in([length.minutes for length in dvol.LENGTHS])
-        broken = {
-            "value_is_close_of_its_candle": joined.filter(pl.col("dvol").ne_missing(pl.col("candle_close"))).height,
-            "age_is_since_that_close": mine.filter(~is_of_a_candle | (pl.col("age_minutes") < 0)).height,
-            "candles_are_of_one_length": max(0, mine["length"].n_unique() - 1),
-            "key_is_unique": len(mine) - mine["open_time"].n_unique(),
-            **_untiled(mine, holes, window),
-        }
-        verdicts[day] = Verdict(len(mine), _positive(broken), _unexplained(holes))
+        found, mine, of_day = Findings(), received[day], evidence[day]
+        found.add_broken("day_was_asked", int(of_day.is_empty()))
+        # Which asking was the last is not for a clock to say, which may be set back: any may have brought these.
+        is_received = of_day.is_empty() or digests[day].digest in of_day["digest"]
+        found.add_broken("rows_are_those_received", int(not is_received), _receipts(window.start, mine, of_day, part))
+        if not is_good:
+            no_price, forming = mine.filter(~has_price), mine.filter(~pl.col("closed"))
+            priced = examples.rows_as_they_are(no_price, "four finite prices", PRICES)
+            found.add_doubt("rows_without_a_price", len(no_price), priced)
+            closed = examples.rows_as_they_are(forming, "closed", ("close", "fetched_at", "source"))
+            found.add_doubt("rows_not_closed", len(forming), closed)
+        verdicts[day] = found.verdict(len(mine))
     return verdicts
+
+
+def _with_broken_rules(rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
+    """Add a column for each rule that any row of the window breaks: whether it does. One look for all days."""
+    is_bad = {name: ~RULES[name](asked).fill_null(value=False) for name in _RULES_OF_A_ROW}
+    own = rows.filter(pl.col("open_time") >= asked.window.start)
+    counts = own.select(bad.sum().alias(name) for name, bad in is_bad.items()).row(0, named=True)
+    return rows.with_columns(bad.alias(name) for name, bad in is_bad.items() if counts[name])
+
+
+def _unlike_raw_by_day(store: CandleStore, part: Slice, stored: pl.DataFrame) -> dict[date, pl.DataFrame]:
+    """Minutes that are not those of the raw rows, of the days that were asked for; ``stored`` begins a minute early."""
+    asked = set(store.read(FETCHES, part, columns=["window_start"])["window_start"].dt.date().to_list())
+    if not asked:
+        return {}
+    unlike = unlike_raw(store, part, stored.filter(pl.col("open_time") >= part.window.start))
+    return {day: rows for day, rows in rows_by_day(unlike, "open_time", part) if day in asked}
+
+
+def _judge_tiling(found: Findings, minutes: pl.DataFrame, gaps: pl.DataFrame, window: Interval) -> None:
+    """Minutes that are neither stored nor in a gap, and minutes that are both."""
+    recorded = [Interval(start, end) for start, end in gaps.select("start", "end").iter_rows()]
+    missing = find_gaps(minutes["open_time"], Timeframe.M1, window)
+    if not missing and not recorded:
+        return
+    tiling = tile(missing, recorded, Timeframe.M1)
+    unknown = (rest for hole in missing for rest in subtract(hole, recorded))
+    needless = (rest for gap in recorded for rest in subtract(gap, missing))
+    found.add_broken("every_minute_is_stored_or_in_a_gap", tiling.unrecorded,
+                     examples.stretches(unknown, "neither", "candles or a gap"))  # fmt: skip
+    found.add_broken("no_gap_holds_a_minute", tiling.overlapping,
+                     examples.stretches(needless, "both", "candles or a gap"))  # fmt: skip
+
+
+def _judge_plausibility(found: Findings, minutes: Minutes) -> None:
+    unfinished = find_unfinished(minutes)
+    found.add_broken("candle_had_closed_when_received", len(unfinished), examples.odd_minutes(minutes, unfinished))
+    for doubt in find_doubts(minutes):
+        found.add_doubt(doubt.what, doubt.minutes, examples.odd_minutes(minutes, doubt.odd))
+
+
+def _judge_gaps(found: Findings, gaps: pl.DataFrame) -> None:
+    """Gaps that nobody has explained, by cause."""
+    for (cause,), of_cause in gaps.group_by("cause", maintain_order=True):
+        if not Cause(cause).is_explained:
+            holes = (Interval(start, end) for start, end in of_cause.select("start", "end").iter_rows())
+            shown = examples.stretches(holes, "no candle", "candles, or a known cause")
+            found.add_doubt(f"slots_without_candle: {cause}", int(of_cause["slots"].sum()), shown)
 
 
 def _accepted_closes(store: CandleStore, part: Slice, length: Timeframe) -> pl.DataFrame:
@@ -141,30 +209,15 @@ def _accepted_closes(store: CandleStore, part: Slice, length: Timeframe) -> pl.D
     )
 
 
-def _inspect_raw(store: CandleStore, table: Table, part: Slice) -> dict[date, Verdict]:
-    rows, asked = store.read(table, part), store.read(FETCHES, part)
-    verdicts = {}
-    for day, window in days_of(part):
-        mine = rows.filter(pl.col("window_start") == window.start)
-        evidence = asked.filter(pl.col("window_start") == window.start)
-        # Which asking was the last is not for a clock to say, which may be set back: any may have brought these.
-        is_received = evidence.is_empty() or digest(mine) in evidence["digest"]
-        broken = {"day_was_asked": int(evidence.is_empty()), "rows_are_those_received": int(not is_received)}
-        no_price = mine.filter(~pl.all_horizontal(pl.col(name).is_finite() for name in PRICES).fill_null(value=False))
-        doubts = {"rows_without_a_price": no_price.height, "rows_not_closed": mine.filter(~pl.col("closed")).height}
-        verdicts[day] = Verdict(len(mine), _positive(broken), _positive(doubts))
-    return verdicts
+def _index_values(rows: pl.DataFrame) -> Iterator[Example]:
+    names = ("open_time", "timeframe", "dvol", "candle_close", "hour_open_time")
+    for open_time, timeframe, value, close, candle in rows.select(names).iter_rows():
+        yield Example(open_time, timeframe, f"dvol={value}", f"dvol={close}, the close of the candle of {candle}")
 
 
-def _untiled(minutes: pl.DataFrame, gaps: pl.DataFrame, window: Interval) -> dict[str, int]:
-    """Minutes that are neither stored nor in a gap, and minutes that are both."""
-    recorded = [Interval(start, end) for start, end in gaps.select("start", "end").iter_rows()]
-    found = tile(find_gaps(minutes["open_time"], Timeframe.M1, window), recorded, Timeframe.M1)
-    return {"every_minute_is_stored_or_in_a_gap": found.unrecorded, "no_gap_holds_a_minute": found.overlapping}
-
-
-def _inside(frame: pl.DataFrame, column: str, start: object, end: object) -> pl.DataFrame:
-    return frame.filter(pl.col(column).is_between(pl.lit(start), pl.lit(end), closed="left"))
+def _receipts(start: datetime, rows: pl.DataFrame, asked: pl.DataFrame, part: Slice) -> Iterator[Example]:
+    counts = ", ".join(str(count) for count in asked["rows"].to_list())
+    yield Example(start, part.timeframes[0].value, f"{len(rows)} rows", f"those received: {counts} rows")
 
 
 def _differ(name: str) -> pl.Expr:
@@ -174,25 +227,3 @@ def _differ(name: str) -> pl.Expr:
         close = (ours - made).abs() <= 5e-9 + 1e-12 * made.abs()
         return ~(close | (ours.is_null() & made.is_null())).fill_null(value=False)
     return ours.ne_missing(made)
-
-
-def _unexplained(holes: pl.DataFrame) -> dict[str, int]:
-    counts: dict[str, int] = {
-        f"slots_without_candle: {cause}": slots
-        for cause, slots in holes.group_by("cause").agg(pl.col("slots").sum()).iter_rows()
-        if not Cause(cause).is_explained
-    }
-    return _positive(counts)
-
-
-def _positive(counts: dict[str, int]) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if count}
-
-
-def total_findings(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """Add up what is broken or doubtful over many days, by name."""
-    summed: dict[str, int] = {}
-    for verdict in verdicts:
-        for name, count in {**verdict.broken, **verdict.doubts}.items():
-            summed[name] = summed.get(name, 0) + count
-    return summed

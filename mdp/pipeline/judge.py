@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, timedelta
 
 import polars as pl
 
 from mdp.config.reference import Reference
-from mdp.domain.candles import GAP_SCHEMA
-from mdp.domain.gaps import explain, find_gaps
 from mdp.domain.interval import Interval
-from mdp.domain.revisions import find_revisions
+from mdp.domain.revisions import find_revisions, keep_first_received
 from mdp.domain.rules import Asked, Judged, count_failures, split_by_rules, to_candles
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import SliceMissing
 from mdp.pipeline.batches import Batch, DayReport, Write, days_of, report_days, rows_by_day
 from mdp.pipeline.failed_days import LeftOut
+from mdp.pipeline.gap_evidence import APART, GapEvidence
 from mdp.ports import (
     FETCHES,
+    GAP_SIGHTINGS,
     GAPS,
     OHLCV,
     RAW_OHLCV,
@@ -37,7 +37,13 @@ from mdp.ports import (
 
 
 def judge_candles(
-    parts: Iterable[Slice], store: CandleStore, reference: Reference, clock: Clock, *, run_id: str = ""
+    parts: Iterable[Slice],
+    store: CandleStore,
+    reference: Reference,
+    clock: Clock,
+    *,
+    apart: timedelta = APART,
+    run_id: str = "",
 ) -> Iterator[Batch]:
     """Judge the raw minutes of each slice.
 
@@ -45,7 +51,8 @@ def judge_candles(
         parts: Whole UTC days of spot markets at 1m, all of them collected.
         store: Where the raw rows are, and the candles of an earlier time, to which the new ones are compared.
         reference: Listings and outages, which explain gaps.
-        clock: Stamps gaps and revisions.
+        clock: Stamps revisions.
+        apart: How far apart in time two sightings of a gap count as two.
         run_id: The run on whose behalf; see :class:`LeftOut`.
 
     Yields:
@@ -58,15 +65,17 @@ def judge_candles(
     left_out = LeftOut(store, run_id)
     for part in left_out.without(parts):
         raw = read_collected(store, RAW_OHLCV, part)
-        judged = _judge_days(raw, part)
-        rejected, candles = judged.rejected, to_candles(judged.accepted, Timeframe.M1)
-        listed_at = reference.listed_at(part.market)
-        gaps = gap_rows(part, candles, Timeframe.M1, listed_at, reference, clock)
-        revisions = find_revisions(store.read(OHLCV, part), candles, revised_at=clock())
+        judged = judge_days(raw, part)
+        stored = _each_once(store.read(OHLCV, part))
+        rejected, candles = judged.rejected, keep_first_received(stored, to_candles(judged.accepted, Timeframe.M1))
+        evidence = GapEvidence(store, part, reference, apart)
+        gaps, sightings = evidence.see(candles["open_time"], Timeframe.M1, reference.listed_at(part.market))
+        revisions = find_revisions(stored, candles, revised_at=clock())
         yield Batch(
             part=part,
             writes=(
                 Write(REJECTED_OHLCV, part, rejected),
+                Write(GAP_SIGHTINGS, part, sightings, appends=True),
                 Write(GAPS, part, gaps),
                 Write(REVISIONS, part, not_yet_recorded(store, part, part.window, revisions), appends=True),
                 Write(OHLCV, part, candles),
@@ -76,10 +85,11 @@ def judge_candles(
     left_out.require_none()
 
 
-def _judge_days(raw: pl.DataFrame, part: Slice) -> Judged:
-    """Judge each day against its own window: a stray row must not be judged by how many days the run happens to hold.
+def judge_days(raw: pl.DataFrame, part: Slice) -> Judged:
+    """Judge the raw minutes of a slice, each day against its own window.
 
-    Where every row stands under its own day and is good, judging all days at once says the same.
+    A stray row must not be judged by how many days the run happens to hold. Where every row stands under its own day
+    and is good, judging all days at once says the same.
     """
     is_at_home = (raw["open_time"].dt.truncate("1d") == raw["window_start"]).all()
     if is_at_home and (whole := split_by_rules(raw, Asked(part.window, Timeframe.M1))).rejected.is_empty():
@@ -89,6 +99,11 @@ def _judge_days(raw: pl.DataFrame, part: Slice) -> Judged:
         for _, window in days_of(part)
     ]
     return Judged(pl.concat(day.accepted for day in judged), pl.concat(day.rejected for day in judged))
+
+
+def _each_once(stored: pl.DataFrame) -> pl.DataFrame:
+    """What damage made stand there twice is still one candle."""
+    return stored if stored["open_time"].n_unique() == len(stored) else stored.unique(maintain_order=True)
 
 
 def read_collected(store: CandleStore, table: Table, part: Slice) -> pl.DataFrame:
@@ -105,32 +120,6 @@ def read_collected(store: CandleStore, table: Table, part: Slice) -> pl.DataFram
             "materialize it first"
         )
     return store.read(table, part)
-
-
-def gap_rows(
-    part: Slice,
-    rows: pl.DataFrame,
-    timeframe: Timeframe,
-    listed_at: datetime | None,
-    reference: Reference,
-    clock: Clock,
-) -> pl.DataFrame:
-    """Find the missing slots of each day at one timeframe, with their causes, as rows of ``GAP_SCHEMA``."""
-    market, outages = part.market, reference.outages_of(part.market)
-    found = [
-        gap
-        for day in part.window.days()
-        for gap in explain(find_gaps(rows["open_time"], timeframe, day), listed_at=listed_at, outages=outages)
-    ]
-    return pl.DataFrame(
-        [
-            (market.exchange.value, market.symbol_key, timeframe.value, gap.interval.start, gap.interval.end,
-             gap.interval.slots(timeframe), gap.cause.value, "rest", clock(), None, None, None, None)
-            for gap in found
-        ],
-        schema=GAP_SCHEMA,
-        orient="row",
-    )  # fmt: skip
 
 
 def not_yet_recorded(store: CandleStore, part: Slice, window: Interval, revisions: pl.DataFrame) -> pl.DataFrame:

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from mdp.domain.gaps import Cause
 from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import days_of, parts_of
+from mdp.pipeline.coverage import may_be_filled
 from mdp.pipeline.failed_days import days_failed
 from mdp.ports import FETCHES, GAPS, CandleStore, Clock, Slice
 
@@ -23,8 +23,9 @@ BELIEVED = timedelta(days=1)
 def left_to_ask(parts: Iterable[Slice], store: CandleStore, clock: Clock) -> list[Slice]:
     """Leave out the days that were collected within a day and that nothing speaks against.
 
-    Against a day speaks an attempt that failed since, and a gap without an explanation: it may be filled by asking
-    again. A day that was collected, and not judged because the run died, is left to the layers that judge.
+    Against a day speaks an attempt that failed since, and a gap that is neither explained nor permanent: it may be
+    filled by asking again. A day that was collected, and not judged because the run died, is left to the layers that
+    judge.
 
     Args:
         parts: Whole UTC days, at the timeframe at which they are asked.
@@ -53,7 +54,6 @@ def _collected(store: CandleStore, part: Slice, now: datetime) -> set[datetime]:
     if not known:
         return known
     gaps = store.read(GAPS, Slice(part.market, tuple({Timeframe.M1, *part.timeframes}), part.window))
-    explained = [cause.value for cause in Cause if cause.is_explained]
-    doubtful = gaps.filter(~pl.col("cause").is_in(explained))["start"].dt.truncate("1d").to_list()
+    doubtful = gaps.filter(may_be_filled())["start"].dt.truncate("1d").to_list()
     failed = [day.start for one in days_failed(store, part) for day in one.window.days()]
     return known - {*doubtful, *failed}

@@ -7,6 +7,7 @@ The length of its candles is that of the slice: hours, or minutes. Not here: how
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import NamedTuple
 
 import polars as pl
@@ -20,9 +21,11 @@ from mdp.pipeline.batches import Batch, Write, days_of, rows_by_day
 from mdp.pipeline.collect import Answers, Collecting, Tallies, collect_asks
 from mdp.pipeline.failed_days import LeftOut
 from mdp.pipeline.fetching import Ask
-from mdp.pipeline.judge import gap_rows, not_yet_recorded, read_collected, reports_of
+from mdp.pipeline.gap_evidence import APART, GapEvidence, Seen
+from mdp.pipeline.judge import not_yet_recorded, read_collected, reports_of
 from mdp.ports import (
     DVOL,
+    GAP_SIGHTINGS,
     GAPS,
     RAW_DVOL,
     REJECTED_OHLCV,
@@ -84,6 +87,7 @@ def judge_dvol(
     clock: Clock,
     *,
     max_age_minutes: int,
+    apart: timedelta = APART,
     run_id: str = "",
 ) -> Iterator[Batch]:
     """Judge the raw candles of each slice of a volatility index and make its minutes.
@@ -96,8 +100,9 @@ def judge_dvol(
         parts: Whole UTC days of volatility indices, all of them collected at the slice's length of candles.
         store: Where the raw candles are, and the minutes of an earlier time, to which the new ones are compared.
         reference: Listings and outages, which explain gaps.
-        clock: Stamps gaps and revisions.
+        clock: Stamps revisions.
         max_age_minutes: A minute this long after the last closed candle has no value.
+        apart: How far apart in time two sightings of a gap count as two.
         run_id: The run on whose behalf; see :class:`LeftOut`.
 
     Yields:
@@ -110,13 +115,14 @@ def judge_dvol(
     left_out = LeftOut(store, run_id)
     for part in left_out.without(parts):
         judged = _judge_days(part, store, clock, max_age_minutes)
-        gaps = _gaps(part, judged, reference, clock)
+        gaps, sightings = _gaps(judged, reference, GapEvidence(store, part, reference, apart), part)
         # The first minutes of a day carry a candle of the day before: its revision lies before the window.
         needed = dvol.candles_needed(part.window, length_of(part), max_age_minutes)
         yield Batch(
             part=part,
             writes=(
                 Write(REJECTED_OHLCV, part, judged.rejected),
+                Write(GAP_SIGHTINGS, part, sightings, appends=True),
                 Write(GAPS, Slice(part.market, dvol.LENGTHS, part.window), gaps),
                 Write(REVISIONS, part, not_yet_recorded(store, part, needed, judged.revisions), appends=True),
                 Write(DVOL, by_minute_of(part), judged.minutes),
@@ -179,17 +185,18 @@ def _candles_by_day(part: Slice, rows: pl.DataFrame, max_age_minutes: int) -> pl
     return pl.concat(days)
 
 
-def _gaps(part: Slice, judged: _Judged, reference: Reference, clock: Clock) -> pl.DataFrame:
+def _gaps(judged: _Judged, reference: Reference, evidence: GapEvidence, part: Slice) -> Seen:
     """Find missing hours, where they are asked for, and the minutes without a value.
 
     The first candle of all gives a value only when it has closed.
     """
     length, first_candle = length_of(part), reference.listed_at(part.market)
     first_value = first_candle and first_candle + length.duration
-    of_minutes = gap_rows(part, judged.minutes, Timeframe.M1, first_value, reference, clock)
+    of_minutes = evidence.see(judged.minutes["open_time"], Timeframe.M1, first_value)
     if length is Timeframe.M1:
         return of_minutes
-    return pl.concat([gap_rows(part, judged.candles, length, first_candle, reference, clock), of_minutes])
+    of_candles = evidence.see(judged.candles["open_time"], length, first_candle)
+    return Seen(*(pl.concat(both) for both in zip(of_candles, of_minutes, strict=True)))
 
 
 def _on_the_day_it_shows(revisions: pl.DataFrame, part: Slice) -> pl.DataFrame:

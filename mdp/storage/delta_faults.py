@@ -2,7 +2,7 @@
 
 The library reads some broken logs without complaint: a commit file that was emptied or cut at the end of a line counts
 as a commit of fewer changes. Therefore each commit of ours says how many lines it has.
-Not here: damaged data files (``parquet``).
+Not here: damaged data files (``parquet``), tables of another form or version (``delta_versions``).
 """
 
 from __future__ import annotations
@@ -13,13 +13,9 @@ import re
 from pathlib import Path
 
 import polars as pl
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from mdp.domain.candles import require_schema
-from mdp.errors import SchemaMismatch, StorageError, StoreCorrupt
-from mdp.ports import Table
-from mdp.storage.layout import PARTITION_COLUMNS
+from mdp.errors import StorageError, StoreCorrupt
 from mdp.storage.parquet import one_line, os_reason
 
 DELTA_FAILURES = (DeltaError, OSError, ValueError, pl.exceptions.PanicException)
@@ -54,22 +50,6 @@ def remains(directory: Path) -> str | None:
         return None
     except OSError as error:
         raise StorageError(f"{directory}: cannot be read: {os_reason(error)}") from error
-
-
-def require_form(directory: Path, table: Table, delta: DeltaTable) -> None:
-    """Make sure that a table has the columns and partitions that we read and write.
-
-    Raises:
-        StorageError: lists what is different.
-    """
-    found = pl.Schema(delta.schema().to_arrow()).to_frame()
-    try:
-        require_schema(found, pl.Schema({**table.schema, "period": pl.String()}), table.name)
-    except SchemaMismatch as error:
-        raise StorageError(f"{directory}: is of another form: {error}") from error
-    partitions = tuple(delta.metadata().partition_columns)
-    if partitions != PARTITION_COLUMNS:
-        raise StorageError(f"{directory}: expected partitions by {PARTITION_COLUMNS}, got {partitions}")
 
 
 def require_whole_commits(log_dir: Path, first: int, last: int) -> None:

@@ -3,41 +3,40 @@
 Optimistic concurrency, decided here and not in the library: a commit is tried only at the version that was looked at
 (``max_commit_retries=0``). Who loses that race looks at the new version; if the files of the slice are still the same,
 the other writer worked elsewhere and the same commit is tried again, otherwise the slice must be worked out anew.
-Not here: what is in the files (``parquet``), what a slice is replaced by (``delta``), broken logs (``delta_faults``).
+Not here: what is in the files (``parquet``), what a slice is replaced by (``delta``), the actions of a commit
+(``delta_files``), older tables (``delta_versions``), broken logs (``delta_faults``).
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
-import polars as pl
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import AddAction, RemoveAction
 
 from mdp.errors import StorageError, StoreCorrupt, WriteConflict
 from mdp.ports import Slice, Table
-from mdp.storage.delta_faults import (
-    DELTA_FAILURES,
-    LINES_KEY,
-    delta_reason,
-    remains,
-    require_form,
-    require_whole_commits,
+from mdp.storage.delta_faults import DELTA_FAILURES, LINES_KEY, delta_reason, remains, require_whole_commits
+from mdp.storage.delta_files import Change, Index, files_of_slice, live_index, removals
+from mdp.storage.delta_versions import (
+    delta_schema_of,
+    description_of,
+    marked_version,
+    require_known,
+    upgrade,
+    version_of,
 )
-from mdp.storage.layout import PARTITION_COLUMNS, Key, LiveFile, NewFile, Partition, periods_of
-from mdp.storage.rows import timeframe_names
+from mdp.storage.layout import PARTITION_COLUMNS, LiveFile, NewFile, Partition
 
 _COMMIT_ATTEMPTS = 100
 """How often a commit is tried again because of writers elsewhere in the table; a try takes milliseconds."""
 
-
-_Index = dict[Key, list[LiveFile]]
-"""The live files by exchange, symbol and timeframe, sorted."""
+_CHECKPOINT_EVERY = 20
+"""Commits after which maintenance writes a checkpoint; the library by itself does so after a hundred."""
 
 
 class DeltaLog:
@@ -53,7 +52,7 @@ class DeltaLog:
         self._table = table
         self._delta: DeltaTable | None = None
         self._inode = 0
-        self._files: tuple[int, _Index] | None = None
+        self._files: tuple[int, Index] | None = None
         self._lock = threading.RLock()
 
     def version(self) -> int | None:
@@ -74,53 +73,82 @@ class DeltaLog:
         Raises:
             StoreCorrupt: the log cannot be read.
         """
-        with self._lock:
-            delta = self._refresh()
-            if delta is None:
-                return []
-            if self._files is None or self._files[0] != delta.version():
-                self._files = (delta.version(), _index(delta))
-            files = self._files[1]
-        return list(chain.from_iterable(files.values()) if part is None else _may_hold(files, part))
+        _, files = self._current()
+        return list(chain.from_iterable(files.values()) if part is None else files_of_slice(files, part))
+
+    def files_of(self, partitions: Collection[Partition]) -> list[LiveFile]:
+        """Return the files of the current version that hold some partitions, sorted as for :meth:`live_files`.
+
+        Raises:
+            StoreCorrupt: the log cannot be read.
+        """
+        _, files = self._current()
+        wanted = set(partitions)
+        keys = sorted({partition.key for partition in wanted})
+        return [file for key in keys for file in files.get(key, ()) if file.partition in wanted]
+
+    def at_one_version(self, parts: Collection[Slice]) -> tuple[int | None, list[LiveFile]]:
+        """Return a version, None where there is no table yet, and its files that may hold rows of any of the slices.
+
+        Raises:
+            StoreCorrupt: the log cannot be read.
+        """
+        version, files = self._current()
+        return version, sorted({file for part in parts for file in files_of_slice(files, part)})
 
     def commit(
-        self, added: Sequence[NewFile], removed: Sequence[LiveFile], *, part: Slice, seen: Sequence[LiveFile]
+        self, change: Change, *, look: Callable[[], list[LiveFile]], seen: Sequence[LiveFile], what: object
     ) -> None:
-        """Publish files of a slice in the place of others, or nothing.
+        """Publish files in the place of others, or nothing.
 
         Args:
-            added: New files, already written.
-            removed: Files that they replace.
-            part: The slice that was worked on.
-            seen: Its live files when it was worked out.
+            change: The files.
+            look: Returns the live files that matter to the change.
+            seen: What it returned when the change was worked out.
+            what: What is changed, for the message.
 
         Raises:
-            WriteConflict: the slice's files are others by now; nothing was published.
-            StoreCorrupt: the log can no longer be read; whether the files were published is not known.
-            StorageError: the log cannot be written; nothing was published.
-        """
-        with self._lock:
-            for _ in range(_COMMIT_ATTEMPTS):
-                if self.live_files(part) != list(seen):
-                    raise WriteConflict(f"{self._table.name} {part}: another writer replaced it at the same time")
-                if self._try_commit(added, removed):
-                    return
-        raise WriteConflict(f"{self._table.name} {part}: other writers of the table won {_COMMIT_ATTEMPTS} times")
-
-    def commit_append(self, added: Sequence[NewFile]) -> None:
-        """Publish files beside those that are there.
-
-        Raises:
-            WriteConflict: other writers of the table kept winning; nothing was published.
+            WriteConflict: the files that matter are others by now; nothing was published.
             StoreCorrupt: the log can no longer be read; whether the files were published is not known.
             StorageError: the log cannot be written; nothing was published.
         """
         with self._lock:
             for _ in range(_COMMIT_ATTEMPTS):
                 self._refresh()
-                if self._try_commit(added, ()):
+                if look() != list(seen):
+                    raise WriteConflict(f"{self._table.name} {what}: another writer replaced it at the same time")
+                if self._try_commit(change):
                     return
-        raise WriteConflict(f"{self._table.name}: other writers of the table won {_COMMIT_ATTEMPTS} times")
+        raise WriteConflict(f"{self._table.name} {what}: other writers of the table won {_COMMIT_ATTEMPTS} times")
+
+    def removals(self, keep: timedelta) -> tuple[set[str], set[str]]:
+        """Return the files that were removed longer ago than ``keep``, and those removed since; see ``delta_files``.
+
+        Raises:
+            StoreCorrupt: the log cannot be read.
+        """
+        with self._lock:
+            delta = self._refresh()
+            try:
+                return (set(), set()) if delta is None else removals(delta, self._log_dir, keep)
+            except DELTA_FAILURES as error:
+                raise StoreCorrupt(f"{self._log_dir}: cannot be read: {delta_reason(error)}") from error
+
+    def checkpoint(self) -> None:
+        """Sum the log up where it has grown, and let the library remove commits that are older than thirty days.
+
+        Raises:
+            StorageError: it cannot be written; the table is as it was.
+        """
+        with self._lock:
+            delta = self._refresh()
+            if delta is None or delta.version() - self._last_checkpoint() < _CHECKPOINT_EVERY:
+                return
+            try:
+                delta.create_checkpoint()
+                delta.cleanup_metadata()
+            except DELTA_FAILURES as error:
+                raise StorageError(f"{self._log_dir}: cannot be written: {delta_reason(error)}") from error
 
     def create(self) -> None:
         """Make sure that the table is there; several processes may do so at once.
@@ -130,14 +158,14 @@ class DeltaLog:
         """
         if self._refresh() is not None:
             return
-        columns = pl.DataFrame(schema={**self._table.schema, "period": pl.String()})
         try:
             DeltaTable.create(
                 str(self.directory),
-                columns.to_arrow(compat_level=pl.CompatLevel.oldest()).schema,
+                delta_schema_of(self._table),
                 mode="error",
                 partition_by=list(PARTITION_COLUMNS),
                 name=self._table.name,
+                description=description_of(self._table),
                 # With retries, a second creator writes the table's beginning once more, as version 1.
                 commit_properties=CommitProperties(custom_metadata={LINES_KEY: 3}, max_commit_retries=0),
             )
@@ -145,13 +173,30 @@ class DeltaLog:
             if self._refresh() is None:
                 raise StorageError(f"{self.directory}: cannot be created: {delta_reason(error)}") from error
 
-    def _try_commit(self, added: Sequence[NewFile], removed: Sequence[LiveFile]) -> bool:
+    def _current(self) -> tuple[int | None, Index]:
+        with self._lock:
+            delta = self._refresh()
+            if delta is None:
+                return None, {}
+            if self._files is None or self._files[0] != delta.version():
+                self._files = (delta.version(), live_index(delta, self._table.time_column))
+            return self._files
+
+    def _last_checkpoint(self) -> int:
+        versions = [int(path.name[:20]) for path in self._log_dir.glob("*.checkpoint*.parquet")]
+        return max(versions, default=-1)
+
+    def _try_commit(self, change: Change) -> bool:
         """Try at the version last looked at; False when another writer was first."""
-        delta = self._delta
+        delta, added = self._delta, change.added
         if delta is None:
             raise StorageError(f"{self.directory}: the table disappeared while it was written to")
         version = delta.version()
-        actions: list[AddAction | RemoveAction] = [*map(_remove_action, removed), *map(_add_action, added)]
+        for file in added:
+            # A writer that slept for days (a closed laptop) may find that its files were removed as nobody's.
+            if not (self.directory / file.path).exists():
+                raise WriteConflict(f"{self.directory / file.path}: was removed before it was published")
+        actions = change.actions
         properties = CommitProperties(custom_metadata={LINES_KEY: len(actions) + 1}, max_commit_retries=0)
         try:
             delta.create_write_transaction(
@@ -189,9 +234,21 @@ class DeltaLog:
         if delta is None:
             return None
         self._inode = self._log_dir.stat().st_ino
-        require_form(self.directory, self._table, delta)
+        version = version_of(self.directory, self._table, delta)
         require_whole_commits(self._log_dir, 0, delta.version())
-        return delta
+        return delta if version == self._table.version else self._upgraded(delta)
+
+    def _upgraded(self, delta: DeltaTable) -> DeltaTable:
+        for _ in range(_COMMIT_ATTEMPTS):
+            try:
+                upgrade(self._log_dir, self._table, delta)
+            except OSError:
+                return delta  # where nothing can be written, the older table can still be read
+            delta = self._update(delta)
+            # Another may have committed first: the same upgrade, or rows of a program that is older.
+            if version_of(self.directory, self._table, delta) == self._table.version:
+                return delta
+        raise StorageError(f"{self.directory}: other writers of the table won {_COMMIT_ATTEMPTS} times")
 
     def _find(self) -> DeltaTable | None:
         try:
@@ -212,6 +269,7 @@ class DeltaLog:
             return delta
         delta.update_incremental()
         require_whole_commits(self._log_dir, known + 1, delta.version())
+        require_known(self.directory, self._table, marked_version(delta) or 1)
         return delta
 
     def _is_same_table(self, delta: DeltaTable) -> bool:
@@ -229,38 +287,3 @@ class DeltaLog:
     @property
     def _log_dir(self) -> Path:
         return self.directory / "_delta_log"
-
-
-def _index(delta: DeltaTable) -> _Index:
-    columns = ["size_bytes", "path", *(f"partition.{name}" for name in PARTITION_COLUMNS)]
-    found: _Index = {}
-    for size_bytes, path, *values in pl.DataFrame(delta.get_add_actions(flatten=True).select(columns)).iter_rows():
-        partition = Partition(*values)
-        found.setdefault(partition.key, []).append(LiveFile(partition, path, size_bytes))
-    return {key: sorted(found[key]) for key in sorted(found)}
-
-
-def _may_hold(files: _Index, part: Slice) -> Iterator[LiveFile]:
-    for timeframe in timeframe_names(part):
-        first, last = periods_of(timeframe, part.window)
-        of_key = files.get((part.market.exchange.value, part.market.symbol_key, timeframe), [])
-        yield from (file for file in of_key if first <= file.partition.period <= last)
-
-
-def _add_action(file: NewFile) -> AddAction:
-    return AddAction(
-        path=file.path,
-        size=file.size_bytes,
-        partition_values=file.partition.values,
-        modification_time=_now_ms(),
-        data_change=True,
-        stats=file.stats,
-    )
-
-
-def _remove_action(file: LiveFile) -> RemoveAction:
-    return RemoveAction(file.path, True, _now_ms(), file.size_bytes, file.partition.values)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -3,13 +3,13 @@
 ``<lake>/<table>/exchange=…/symbol=…/timeframe=…/period=…``: a period is a calendar month of the table's time column
 (``2024-12``), a year (``2024``) from 1h up, so that files have thousands of rows at every timeframe and a window of any
 length touches few of them. ``period`` is the lake's own column: it is added on write and never read back.
-Not here: what a file looks like inside (``parquet``), which files are live (``log``).
+Not here: what a file looks like inside (``parquet``), which files are live (``delta_files``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -70,11 +70,17 @@ class LiveFile:
         partition: Where it belongs; files sort by it, then by path, which is the order of their writing.
         path: Relative to the table's directory.
         size_bytes: How long it was when it was written.
+        rows: How many it holds; None where the log does not say.
+        first: The earliest time of its rows in the table's time column; None where the log does not say.
+        last: The latest, in the same way.
     """
 
     partition: Partition
     path: str
     size_bytes: int
+    rows: int | None = field(default=None, compare=False)
+    first: datetime | None = field(default=None, compare=False)
+    last: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A file is written once under a name of its own and never changed. Its name ends in the CRC-32 of its bytes, because a
 damaged file is otherwise read without complaint: of 150 files with eight bytes overwritten, 98 gave wrong prices and no
-error. Not here: which files belong to a table (``log``), where they lie (``layout``).
+error. Not here: which files belong to a table (``delta_files``), where they lie (``layout``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -35,13 +35,16 @@ _REPEATED = frozenset(
     {"source", "cause", "old_source", "new_source", "minutes", "age_minutes", "dvol", "hour_open_time"}
     | {"window_start", "ingested_at", "fetched_at", "seen_at", "revised_at", "first_seen_at", "old_ingested_at"}
 )
+_MOMENT = re.compile(r"([0-9a-f]{16})-")
 _DIGEST = re.compile(r"-([0-9a-f]{8})\.parquet")
 
 Stamp = tuple[int, int]
 """Size and time of change of a file, by which we know that it is still the one whose digest was compared."""
 
 
-def write_file(root: Path, table: Table, partition: Partition, rows: pl.DataFrame) -> NewFile:
+def write_file(
+    root: Path, table: Table, partition: Partition, rows: pl.DataFrame, *, in_place_of: str | None = None
+) -> NewFile:
     """Write the rows of one partition as one new file, whose name sorts after those written before.
 
     Args:
@@ -49,12 +52,14 @@ def write_file(root: Path, table: Table, partition: Partition, rows: pl.DataFram
         table: Which table.
         partition: Where the rows belong.
         rows: With the columns of ``stored_schema``, in the table's order, at least one.
+        in_place_of: A file that it replaces without changing a row: its name sorts where that file's did, so that rows
+            that tie with those of other files stay in their order.
 
     Raises:
         StorageError: the directory or the file cannot be written; no file is left behind.
     """
     body = _encode(table, rows)
-    name = f"{time.time_ns():016x}-{secrets.token_hex(4)}-{zlib.crc32(body):08x}.parquet"
+    name = f"{_moment(in_place_of)}-{secrets.token_hex(4)}-{zlib.crc32(body):08x}.parquet"
     file = NewFile(partition, f"{partition.path}/{name}", len(body), _stats(table, rows))
     path = root / file.path
     try:
@@ -64,6 +69,11 @@ def write_file(root: Path, table: Table, partition: Partition, rows: pl.DataFram
         remove_files(root, [file])
         raise StorageError(f"{path}: cannot be written: {os_reason(error)}") from error
     return file
+
+
+def _moment(in_place_of: str | None) -> str:
+    known = _MOMENT.match(Path(in_place_of).name) if in_place_of else None
+    return known[1] if known else f"{time.time_ns():016x}"
 
 
 def remove_files(root: Path, files: Iterable[NewFile]) -> None:
@@ -125,13 +135,21 @@ class FileReader:
     def __init__(self) -> None:
         self._compared: dict[Path, Stamp] = {}
 
-    def read(self, paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None) -> pl.DataFrame:
+    def read(
+        self,
+        paths: Sequence[Path],
+        schema: pl.Schema,
+        keep: pl.Expr | None,
+        *,
+        younger: Collection[str] = (),
+    ) -> pl.DataFrame:
         """Return the rows of some files, file after file.
 
         Args:
             paths: At least one.
             schema: The columns to read, at least one, and the types they must have.
             keep: Which rows, by columns of the files; all when None.
+            younger: Columns that a file may lack, because it was written before they were added; null in its rows.
 
         Raises:
             StoreCorrupt: names the first file that is missing, damaged or of another form.
@@ -139,11 +157,10 @@ class FileReader:
         for path in paths:
             self.require_whole(path)
         try:
-            return _read(paths, schema, keep)
+            return _read(paths, schema, keep, younger)
         except _UNREADABLE as error:
-            raise StoreCorrupt(
-                f"{_first_unreadable(paths, schema, keep)}: cannot be read: {one_line(error)}"
-            ) from error
+            found = _first_unreadable(paths, schema, keep, younger)
+            raise StoreCorrupt(f"{found}: cannot be read: {one_line(error)}") from error
 
     def require_whole(self, path: Path) -> None:
         """Compare a file with the digest in its name.
@@ -170,17 +187,33 @@ _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError,
 """What reading a broken file raises. A panic is not an ``Exception``."""
 
 
-def _read(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None) -> pl.DataFrame:
-    stored = pl.scan_parquet(list(paths), hive_partitioning=False, glob=False)
-    rows = (stored if keep is None else stored.filter(keep)).select(list(schema)).collect()
+def _read(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None, younger: Collection[str]) -> pl.DataFrame:
+    try:
+        rows = _scan(paths, keep).select(list(schema)).collect()
+    except pl.exceptions.PolarsError:
+        if not younger:
+            raise
+        # Files of several versions of the schema; one at a time, so that only what may be absent is made null.
+        rows = pl.concat(_read_older(path, schema, keep, younger) for path in paths)
     require_schema(rows, schema, "its columns")
     return rows
 
 
-def _first_unreadable(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None) -> Path:
+def _read_older(path: Path, schema: pl.Schema, keep: pl.Expr | None, younger: Collection[str]) -> pl.DataFrame:
+    present = pl.read_parquet_schema(path)
+    absent = [pl.lit(None, schema[name]).alias(name) for name in schema if name in younger and name not in present]
+    return _scan([path], keep).with_columns(absent).select(list(schema)).collect()
+
+
+def _scan(paths: Sequence[Path], keep: pl.Expr | None) -> pl.LazyFrame:
+    stored = pl.scan_parquet(list(paths), hive_partitioning=False, glob=False)
+    return stored if keep is None else stored.filter(keep)
+
+
+def _first_unreadable(paths: Sequence[Path], schema: pl.Schema, keep: pl.Expr | None, younger: Collection[str]) -> Path:
     for path in paths:
         try:
-            _read([path], schema, keep)
+            _read([path], schema, keep, younger)
         except _UNREADABLE:
             return path
     return paths[0]

@@ -5,7 +5,9 @@ Not here: how and where rows are kept (``memory``, ``delta``), whether a row is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -14,7 +16,7 @@ from mdp.domain.interval import Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError, InvariantViolation
-from mdp.ports import Slice, Table
+from mdp.ports import DVOL, OHLCV, Slice, Table
 
 KEY_COLUMNS: tuple[str, ...] = ("exchange", "symbol", "timeframe")
 """What every table begins with, and what is the same for all rows of one market and timeframe."""
@@ -71,6 +73,72 @@ def require_storable(table: Table, rows: pl.DataFrame) -> None:
         count = rows.join(unknown, on=KEY_COLUMNS, how="semi", nulls_equal=True).height
         raise InvariantViolation(table.name, {"market_and_timeframe_are_known": count})
     _require(table, rows, {f"{table.time_column}_is_present": pl.col(table.time_column).is_not_null()})
+
+
+LIVE_TABLES: tuple[Table, ...] = (OHLCV, DVOL)
+"""Tables whose rows can be added one by one: their key is the market, the timeframe and the time column."""
+
+
+def require_live(table: Table, rows: pl.DataFrame) -> None:
+    """Refuse rows that cannot be added or changed one by one.
+
+    Raises:
+        InputError: the table's rows have no key of their own.
+        SchemaMismatch: the frame is not of the table's schema.
+        InvariantViolation: counts the rows that belong nowhere, and those whose key is another's too.
+    """
+    if table not in LIVE_TABLES:
+        raise InputError("table", got=table.name, expected=" or ".join(each.name for each in LIVE_TABLES))
+    require_storable(table, rows)
+    repeated = rows.select(pl.struct(*KEY_COLUMNS, table.time_column).is_duplicated().sum()).item()
+    if repeated:
+        raise InvariantViolation(table.name, {"key_is_unique": repeated})
+
+
+def require_time_column(table: Table, column: str, before: datetime) -> None:
+    """Refuse to cut a table by what is no time of it.
+
+    Raises:
+        InputError: the column is not one of times, or the moment names no instant.
+    """
+    of_time = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.Datetime)]
+    if column not in of_time:
+        raise InputError("column", got=column, expected=f"a time of {table.name}: {', '.join(of_time)}")
+    if before.tzinfo is None:
+        raise InputError("before", got=before, expected="a time with a time zone")
+
+
+SHORTEST_KEEP = timedelta(hours=1)
+"""A reader or writer may work on an older version for so long."""
+
+
+def require_long_enough(keep: timedelta) -> None:
+    """Refuse a time so short that somebody may still work on what is removed.
+
+    Raises:
+        InputError: less than an hour.
+    """
+    if keep < SHORTEST_KEEP:
+        raise InputError("keep", got=keep, expected=f"at least {SHORTEST_KEEP}")
+
+
+_SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def is_snapshot_name(name: str) -> bool:
+    """Tell whether a snapshot may have this name."""
+    return _SNAPSHOT_NAME.fullmatch(name) is not None
+
+
+def require_snapshot_name(name: str) -> None:
+    """Refuse what is no name of a snapshot.
+
+    Raises:
+        InputError: empty, too long, or of characters that not every store can keep.
+    """
+    if not is_snapshot_name(name):
+        expected = "1 to 100 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+        raise InputError("snapshot", got=name, expected=expected)
 
 
 def _require(table: Table, rows: pl.DataFrame, rules: dict[str, pl.Expr]) -> None:

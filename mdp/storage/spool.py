@@ -27,7 +27,7 @@ from mdp.domain.candles import RAW_SCHEMA
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import EPOCH, Timeframe
-from mdp.ports import Clock
+from mdp.ports import Clock, Vacuum
 
 PAGE_SCHEMA = pl.Schema({name: dtype for name, dtype in RAW_SCHEMA.items() if name != "window_start"})
 """The columns of a page, in order: those of a raw candle, but for the day it is filed under."""
@@ -122,6 +122,22 @@ class FileSpool:
                 if is_inside or now_s - path.stat().st_mtime > KEPT.total_seconds():
                     path.unlink()
 
+    def sweep(self, *, dry_run: bool = False) -> Vacuum:
+        """Remove every page of any market that is too old to be believed, and what was never finished.
+
+        Args:
+            dry_run: Only count.
+        """
+        now_s, files, size = self._clock().timestamp(), 0, 0
+        for path in self._directory.rglob(f"*{_SUFFIX}*"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                if _is_ours(path.name) and now_s - status.st_mtime > KEPT.total_seconds():
+                    if not dry_run:
+                        path.unlink()
+                    files, size = files + 1, size + status.st_size
+        return Vacuum(files, size)
+
     def _files(self, folder: Path) -> Iterator[tuple[Path, Interval | None]]:
         """Yield every file of a folder and the window in its name; None for what was never finished, or is foreign."""
         try:
@@ -151,6 +167,12 @@ class FileSpool:
 
 def _title(market: Market, timeframe: Timeframe, window: Interval) -> str:
     return f"{market} {timeframe.value} {window.start.isoformat()} {window.end.isoformat()}"
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether a name is that of a page, or of one that was being written."""
+    page, suffix, _ = name.removeprefix(".").partition(_SUFFIX)
+    return _window_of(page + suffix) is not None
 
 
 def _window_of(name: str) -> Interval | None:

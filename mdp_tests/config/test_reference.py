@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from mdp.config.reference import load_reference
@@ -39,9 +41,28 @@ def test_an_outage_without_a_symbol_hits_every_market_of_its_exchange(folder):
     add(folder, "known_outages.csv", "binance,BTC-USDT,2022-01-01T00:00:00Z,2022-01-01T01:00:00Z,x")
     reference = load_reference(folder)
     everywhere = window("2021-04-25T04:01", "2021-04-25T08:45")
-    assert reference.outages_of(Market.parse("binance:ETH-USDT")) == [everywhere]
+    (outage,) = reference.outages_of(Market.parse("binance:ETH-USDT"))
+    assert outage.interval == everywhere
     assert len(reference.outages_of(Market.parse("binance:BTC-USDT"))) == 2
     assert reference.outages_of(Market.parse("okx:BTC-USDT")) == []
+
+
+def test_what_is_known_of_a_market_names_where_it_is_written(folder):
+    add(folder, "markets.csv", "binance:BTC-USDT,2017-08-17T04:00:00Z,a page")
+    (folder / "known_outages.csv").write_text(
+        "exchange,symbol,start,end,source,note\nbinance,,2021-04-25T04:01:00Z,2021-04-25T08:45:00Z,a notice,roughly\n"
+    )
+    market = Market.parse("binance:BTC-USDT")
+    listing, outage = load_reference(folder).facts_of(market, at("2017-08-17T04:00"))
+    assert (listing.interval.end, listing.cause, listing.detail) == (at("2017-08-17T04:00"), "before_listing", "a page")
+    assert (outage.cause, outage.detail) == ("exchange_outage", "a notice; roughly")
+    assert load_reference(folder).facts_of(market, None) == [outage]
+
+
+def test_every_committed_outage_names_its_source_and_no_two_of_one_market_overlap():
+    outages = sorted(load_reference().outages, key=lambda outage: outage.interval)
+    assert all(outage.source for outage in outages)
+    assert all(one.interval.end <= two.interval.start for one, two in pairwise(outages))
 
 
 @pytest.mark.parametrize(

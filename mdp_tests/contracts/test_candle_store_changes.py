@@ -34,18 +34,19 @@ slices = st.builds(
 
 
 @st.composite
-def changes(draw: st.DrawFn) -> tuple[Slice, pl.DataFrame, bool]:
-    """A slice, rows inside it in any order with repetitions, and whether they are appended."""
+def changes(draw: st.DrawFn) -> tuple[str, Slice, pl.DataFrame]:
+    """How something is changed, a slice, and rows inside it in any order; keys are repeated where they may be."""
+    how = draw(st.sampled_from(["replace", "append", "append_live"]))
     where = draw(slices)
     inside = [moment for moment in MOMENTS if where.window.contains(moment)]
     frames = [OHLCV.schema.to_frame()]
     for timeframe in where.timeframes:
-        moments = draw(st.lists(st.sampled_from(inside), max_size=5)) if inside else []
+        moments = draw(st.lists(st.sampled_from(inside), max_size=5, unique=how == "append_live")) if inside else []
         seed = draw(st.integers(0, 99))
         frames.append(
             rows_at(OHLCV, moments, market=where.market, timeframe=timeframe.value, seed=seed, has_holes=False)
         )
-    return where, pl.concat(frames), draw(st.booleans())
+    return how, where, pl.concat(frames)
 
 
 @pytest.mark.parametrize("make", STORES.values(), ids=STORES)
@@ -54,9 +55,13 @@ def test_any_changes_leave_what_a_list_of_rows_would_hold(make, done, asked):
     model = []
     with tempfile.TemporaryDirectory() as directory:
         store = make(Path(directory))
-        for where, rows, is_appended in done:
-            if is_appended:
+        for how, where, rows in done:
+            if how == "append":
                 store.append(OHLCV, rows)
+            elif how == "append_live":
+                store.append_live(OHLCV, rows)
+                keys = {_key(row) for row in rows.rows(named=True)}
+                model = [row for row in model if _key(row) not in keys]
             else:
                 store.replace(OHLCV, where, rows)
                 model = [row for row in model if not _is_inside(row, where)]
@@ -64,6 +69,10 @@ def test_any_changes_leave_what_a_list_of_rows_would_hold(make, done, asked):
         found = store.read(OHLCV, asked).rows(named=True)
     expected = [row for row in model if _is_inside(row, asked)]
     assert found == sorted(expected, key=lambda row: (row["timeframe"], row["open_time"]))
+
+
+def _key(row: dict) -> tuple:
+    return tuple(row[name] for name in ("exchange", "symbol", "timeframe", "open_time"))
 
 
 def _is_inside(row: dict, where: Slice) -> bool:

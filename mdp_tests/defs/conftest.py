@@ -19,7 +19,7 @@ from mdp.pipeline.collect import Collecting
 from mdp.pipeline.rounds import Rounds
 from mdp.storage.memory import MemoryStore
 from mdp_tests.support.builders import NOW
-from mdp_tests.support.scripted_source import ScriptedExchanges
+from mdp_tests.support.scripted_source import ScriptedExchanges, like_a_market
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ class Platform:
 
     instance: dg.DagsterInstance
     store: MemoryStore = field(default_factory=MemoryStore)
-    exchanges: ScriptedExchanges = field(default_factory=ScriptedExchanges)
+    exchanges: ScriptedExchanges = field(default_factory=like_a_market)
     collecting: Collecting = field(default_factory=lambda: Collecting(Rounds(wait_s=0)))
     budget_report: BudgetReport = NOBODY_COUNTS
     now: datetime = NOW

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from mdp.config.reference import Reference
@@ -33,9 +33,11 @@ from mdp_tests.support.scripted_source import ScriptedExchanges
 YESTERDAY = at("2024-12-30")
 
 
-def own_hours(asked, rows):
-    """What an exchange that trades 1.0 each minute says of its hours."""
-    return rows.with_columns(volume=60.0) if asked[1] is Timeframe.H1 else rows
+def own_candles(asked, rows):
+    """What an exchange that trades 1.0 for 100.0 each minute says of its longer candles."""
+    minutes = asked[1].minutes
+    trades = pl.lit(7 * minutes, dtype=pl.Int64)
+    return rows.with_columns(volume=1.0 * minutes, quote_volume=100.0 * minutes, trades=trades)
 
 
 class Night:
@@ -44,7 +46,7 @@ class Night:
     def __init__(self, lake_dir):
         self.lake_dir = lake_dir
         self.store = DeltaStore(lake_dir)
-        self.exchanges = ScriptedExchanges(price=lambda market, moment: 100.0, edit=own_hours)
+        self.exchanges = ScriptedExchanges(price=lambda market, moment: 100.0, edit=own_candles)
         self.now = at("2024-12-31T00:40")
 
     def run(self, job, **options):
@@ -102,56 +104,32 @@ def night(tmp_path, collected):
     return Night(tmp_path / "lake")
 
 
-def test_a_good_night_passes_every_check(night):
+def test_the_checks_over_all_markets_run_beside_the_report(night):
     checks, coverage = night.report()
-    assert {name: check.passed for name, check in checks.items()} == dict.fromkeys(
-        ("is_fresh", "exchanges_agree", "matches_native_timeframe"), True
-    )
+    assert {name: check.passed for name, check in checks.items()} == {
+        "is_fresh": False, "exchanges_agree": True, "matches_native_timeframe": True, "nothing_is_left_failed": True,
+    }  # fmt: skip
+    assert checks["is_fresh"].metadata["stale"].value == "deribit:BTC-DVOL, deribit:ETH-DVOL", "none was collected"
     assert checks["exchanges_agree"].metadata["markets compared"].value == 9
-    assert [record.data["compared"] for record in checks["matches_native_timeframe"].metadata["candles"].records] == [
-        24
-    ] * 9
+    assert [row.data["compared"] for row in checks["matches_native_timeframe"].metadata["candles"].records] == [313] * 9
     assert [record.data["present"] for record in coverage] == [1440] * 9 + [0, 0]
-
-
-def test_a_market_that_stays_behind_is_stale_although_the_others_are_fresh(night):
-    night.now += timedelta(hours=26)
-    checks, _ = night.report()
-    assert not checks["is_fresh"].passed
-    night.now -= timedelta(hours=1)
-    checks, _ = night.report()
-    assert checks["is_fresh"].passed
+    assert [record.data["idle"] for record in coverage] == [0] * 11
 
 
 @pytest.mark.slow
-def test_an_exchange_whose_prices_leave_the_others_is_named(night):
-    night.exchanges.price = lambda market, moment: 150.0 if market.exchange is Exchange.OKX else 100.0
-    collect(night)
-    checks, _ = night.report()
-    assert not checks["exchanges_agree"].passed
-    distances = {
-        (record.data["exchange"], record.data["symbol"]): record.data["distance"]
-        for record in checks["exchanges_agree"].metadata["distance"].records
-    }
-    assert distances["okx", "BTC-USDT"] == pytest.approx(0.5)
-    assert distances["bybit", "BTC-USDT"] == 0
+def test_an_exchange_that_is_away_fails_the_step_after_the_others_have_been_judged(night):
+    def away(asked, rows):
+        if asked[0].exchange is Exchange.OKX:
+            raise ExchangeUnavailable("okx", "503")
+        return own_candles(asked, rows)
 
-
-def test_candles_that_are_not_the_exchange_s_own_are_found(night):
-    night.exchanges.edit = lambda asked, rows: own_hours(asked, rows).with_columns(
-        close=rows["close"] + (0.01 if asked[0].exchange is Exchange.BYBIT else 0.0)
-    )
-    checks, _ = night.report()
-    differing = {
-        record.data["market"]: record.data["differing"]
-        for record in checks["matches_native_timeframe"].metadata["candles"].records
-    }
-    assert not checks["matches_native_timeframe"].passed
-    assert {market for market, count in differing.items() if count} == {
-        "bybit:BTC-USDT",
-        "bybit:ETH-USDT",
-        "bybit:SOL-USDT",
-    }
+    night.exchanges.edit = away
+    result = night.run("agreement_job")
+    assert not result.success
+    found = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
+    assert found["matches_native_timeframe"], "those that answered were judged"
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "could not be judged: okx:BTC-USDT" in failure.event_specific_data.user_failure_data.description
 
 
 def test_where_nothing_can_be_compared_nothing_is_passed_and_what_failed_is_reported(tmp_path):
@@ -162,18 +140,6 @@ def test_where_nothing_can_be_compared_nothing_is_passed_and_what_failed_is_repo
     counts = {record.data["market"]: (record.data["days_not_collected"], record.data["present"]) for record in coverage}
     assert counts.pop("binance:BTC-USDT") == (1, 0)
     assert set(counts.values()) == {(0, 0)}
-
-
-def test_an_exchange_that_is_away_cannot_be_judged_and_that_is_no_failed_check(night):
-
-    def away(asked, rows):
-        raise ExchangeUnavailable("okx", "503")
-
-    night.exchanges.edit = away
-    result = night.run("agreement_job")
-    assert not result.success
-    found = {one.check_name for one in result.get_asset_check_evaluations()}
-    assert found == {"is_fresh", "exchanges_agree"}
 
 
 def test_a_backfill_never_runs_the_checks_over_all_markets(night):

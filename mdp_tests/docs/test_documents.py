@@ -42,6 +42,7 @@ def test_every_environment_has_its_file_and_no_other_is_there():
 
 def test_every_command_of_the_readme_exists():
     commands = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+    commands |= {group.name or group.typer_instance.info.name for group in app.registered_groups}
     used = set(re.findall(r"^mdp ([\w-]+)", README, flags=re.MULTILINE))
     assert used
     assert used <= commands

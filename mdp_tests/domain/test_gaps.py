@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdp.domain.gaps import Cause, Coverage, Gap, explain, find_gaps
+from mdp.domain.gaps import Cause, Coverage, Fact, Gap, explain, find_gaps
 from mdp.domain.interval import Interval, merge
-from mdp.domain.timeframe import Timeframe
+from mdp.domain.timeframe import EPOCH, Timeframe
 from mdp_tests.domain.strategies import MINUTE, START, minute_candles, windows
 from mdp_tests.support.builders import at, times, window
 
@@ -99,6 +99,12 @@ class TestFindGaps:
             find_gaps(times(), Timeframe.H1, asked)
 
 
+def known(listed_at, outages):
+    """Facts as the pipeline gives them: the listing before the outages."""
+    listing = [] if listed_at is None else [Fact(Interval(EPOCH, listed_at), Cause.BEFORE_LISTING)]
+    return [*listing, *(Fact(outage, Cause.EXCHANGE_OUTAGE) for outage in outages)]
+
+
 class TestExplain:
     stretches = st.lists(windows(step=MINUTE, most=50), max_size=4)
 
@@ -106,7 +112,7 @@ class TestExplain:
     def test_the_same_slots_are_covered_once_each(self, missing, outages, listed):
         listed_at = None if listed is None else START + listed * MINUTE
         missing = merge(missing)
-        gaps = explain(missing, listed_at=listed_at, outages=outages)
+        gaps = explain(missing, known(listed_at, outages))
         assert Counter(slot for gap in gaps for slot in slots_of(gap.interval)) == Counter(
             slot for stretch in missing for slot in slots_of(stretch)
         )
@@ -115,7 +121,7 @@ class TestExplain:
     @given(stretches, stretches, st.one_of(st.none(), st.integers(-60, 60)))
     def test_every_slot_has_the_cause_that_holds_for_it(self, missing, outages, listed):
         listed_at = None if listed is None else START + listed * MINUTE
-        for gap in explain(merge(missing), listed_at=listed_at, outages=outages):
+        for gap in explain(merge(missing), known(listed_at, outages)):
             for slot in slots_of(gap.interval):
                 if listed_at is not None and slot < listed_at:
                     assert gap.cause is Cause.BEFORE_LISTING
@@ -126,22 +132,20 @@ class TestExplain:
 
     @given(stretches, stretches)
     def test_gaps_of_one_cause_never_touch(self, missing, outages):
-        gaps = explain(merge(missing), listed_at=START, outages=outages)
+        gaps = explain(merge(missing), known(START, outages))
         assert not any(one.interval.end == two.interval.start and one.cause == two.cause for one, two in pairwise(gaps))
         assert not any(gap.interval.is_empty for gap in gaps)
 
     def test_a_stretch_over_a_listing_and_an_outage_has_three_causes(self):
-        assert explain(
-            [HOUR], listed_at=at("2024-01-01T00:10"), outages=[window("2024-01-01T00:05", "2024-01-01T00:40")]
-        ) == [
+        assert explain([HOUR], known(at("2024-01-01T00:10"), [window("2024-01-01T00:05", "2024-01-01T00:40")])) == [
             Gap(window("2024-01-01T00:00", "2024-01-01T00:10"), Cause.BEFORE_LISTING),
             Gap(window("2024-01-01T00:10", "2024-01-01T00:40"), Cause.EXCHANGE_OUTAGE),
             Gap(window("2024-01-01T00:40", "2024-01-01T01:00"), Cause.UNKNOWN),
         ]
 
     def test_a_stretch_that_starts_at_the_listing_is_not_before_it(self):
-        assert explain([HOUR], listed_at=HOUR.start, outages=[]) == [Gap(HOUR, Cause.UNKNOWN)]
-        assert explain([HOUR], listed_at=HOUR.end, outages=[]) == [Gap(HOUR, Cause.BEFORE_LISTING)]
+        assert explain([HOUR], known(HOUR.start, [])) == [Gap(HOUR, Cause.UNKNOWN)]
+        assert explain([HOUR], known(HOUR.end, [])) == [Gap(HOUR, Cause.BEFORE_LISTING)]
 
     def test_outages_may_come_from_anything_that_yields_them(self):
         halves = (
@@ -149,10 +153,23 @@ class TestExplain:
             for part in [window("2024-01-01T00:30", "2024-01-01T01:00"), window("2024-01-01T00:00", "2024-01-01T00:30")]
         )
         two = [window("2024-01-01T00:00", "2024-01-01T00:10"), window("2024-01-01T00:50", "2024-01-01T01:00")]
-        assert explain(iter(two), listed_at=None, outages=halves) == [Gap(part, Cause.EXCHANGE_OUTAGE) for part in two]
+        assert explain(iter(two), known(None, halves)) == [Gap(part, Cause.EXCHANGE_OUTAGE) for part in two]
+
+    def test_what_is_known_of_a_stretch_is_told_with_it_and_the_first_fact_counts(self):
+        first, second = window("2024-01-01T00:00", "2024-01-01T00:20"), window("2024-01-01T00:10", "2024-01-01T00:30")
+        facts = [Fact(first, Cause.EXCHANGE_OUTAGE, "a"), Fact(second, Cause.UNKNOWN, "b")]
+        assert explain([window("2024-01-01T00:05", "2024-01-01T00:40")], facts) == [
+            Gap(window("2024-01-01T00:05", "2024-01-01T00:20"), Cause.EXCHANGE_OUTAGE, "a"),
+            Gap(window("2024-01-01T00:20", "2024-01-01T00:30"), Cause.UNKNOWN, "b"),
+            Gap(window("2024-01-01T00:30", "2024-01-01T00:40"), Cause.UNKNOWN, None),
+        ]
+
+    def test_stretches_of_two_days_that_touch_stay_two(self):
+        days = [window("2024-01-01", "2024-01-02"), window("2024-01-02", "2024-01-03")]
+        assert explain(days, []) == [Gap(day, Cause.UNKNOWN) for day in days]
 
     def test_nothing_missing_needs_no_explanation(self):
-        assert explain([], listed_at=START, outages=[HOUR]) == []
+        assert explain([], known(START, [HOUR])) == []
 
 
 class TestCoverage:
@@ -173,6 +190,11 @@ class TestCoverage:
     def test_only_a_cause_that_leaves_nothing_to_find_out_explains(self, cause, is_explained):
         assert Cause(cause).is_explained is is_explained
         assert Coverage(2, 1, {Cause(cause): 1}).is_explained is is_explained
+
+    def test_it_is_complete_when_what_nobody_explains_is_permanent(self):
+        assert Coverage(3, 1, {Cause.EXCHANGE_OUTAGE: 1, Cause.UNKNOWN: 1}, permanent=1).is_complete
+        assert not Coverage(3, 1, {Cause.UNKNOWN: 2}, permanent=1).is_complete
+        assert not Coverage(3, 1, {Cause.UNKNOWN: 2}, permanent=2).is_explained
 
     def test_every_cause_was_considered(self):
         assert len(Cause) == 5

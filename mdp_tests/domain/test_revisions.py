@@ -7,12 +7,13 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from mdp.domain.candles import CANDLE_SCHEMA, REVISION_SCHEMA, VALUE_COLUMNS, empty
-from mdp.domain.revisions import find_revisions
-from mdp_tests.domain.strategies import minute_candles
+from mdp.domain.revisions import find_revisions, keep_first_received, rows_as_of
+from mdp_tests.domain.strategies import MINUTE, START, minute_candles
 from mdp_tests.support.builders import NOW, at, candle, candles
 
 LATER = NOW + timedelta(days=30)
@@ -114,3 +115,96 @@ class TestExamples:
         found = find_revisions(empty(CANDLE_SCHEMA), empty(CANDLE_SCHEMA), revised_at=LATER)
         assert found.schema == REVISION_SCHEMA
         assert found.is_empty()
+
+
+SLOTS = [START + slot * MINUTE for slot in range(4)]
+answers = st.dictionaries(st.sampled_from(range(4)), st.sampled_from([1.0, 2.0, 3.0]))
+fates = st.sampled_from(["stored", "stored", "stored", "died after its revisions"])
+no_revisions = empty(REVISION_SCHEMA)
+
+
+def answered(answer, received_at):
+    return candles(*(candle(SLOTS[slot], close=close, ingested_at=received_at) for slot, close in answer.items()))
+
+
+def run(stored, revisions, answer, received_at):
+    """What a run that judges an answer records and stores; what a dead run recorded is not recorded again."""
+    new = answered(answer, received_at)
+    found = find_revisions(stored, new, revised_at=received_at + MINUTE)
+    last = revisions.unique("open_time", keep="last", maintain_order=True)
+    same = [name for name in found.columns if name != "revised_at"]
+    fresh = found.join(last, on=same, how="anti", nulls_equal=True)
+    return pl.concat([revisions, fresh]), keep_first_received(stored, new).sort("open_time")
+
+
+class TestAsOf:
+    @settings(max_examples=25)
+    @given(st.lists(answers, max_size=6), st.integers(-1, 6))
+    def test_every_moment_of_a_random_history_is_told_as_it_was(self, history, asked):
+        stored, revisions, then = empty(CANDLE_SCHEMA), no_revisions, empty(CANDLE_SCHEMA)
+        moment = NOW + (asked * 10 + 5) * MINUTE
+        for number, answer in enumerate(history):
+            received_at = NOW + number * 10 * MINUTE
+            revisions, stored = run(stored, revisions, answer, received_at)
+            if received_at + MINUTE <= moment:
+                then = stored
+        assert_frame_equal(rows_as_of(stored, revisions, moment), then)
+
+    @settings(max_examples=25)
+    @given(st.lists(st.tuples(answers, fates), max_size=6), st.integers(-1, 6))
+    def test_a_run_that_died_never_loses_a_candle_nor_shows_one_that_was_never_there(self, history, asked):
+        stored, revisions, before, told = empty(CANDLE_SCHEMA), no_revisions, empty(CANDLE_SCHEMA), set()
+        moment = NOW + (asked * 10 + 5) * MINUTE
+        for number, (answer, fate) in enumerate(history):
+            received_at = NOW + number * 10 * MINUTE
+            revisions, after = run(stored, revisions, answer, received_at)
+            stored = after if fate == "stored" else stored
+            if received_at + MINUTE <= moment:
+                before = stored
+                told |= {(SLOTS[slot], close) for slot, close in answer.items()}
+        found = rows_as_of(stored, revisions, moment)
+        assert set(found.select("open_time", "close").rows()) <= told
+        assert (found["ingested_at"] <= moment).all()
+        assert found["open_time"].is_unique().all()
+        doubtful = revisions.filter(pl.col("revised_at") <= moment)["open_time"].implode()
+        sure = ~pl.col("open_time").is_in(doubtful)
+        assert_frame_equal(found.filter(sure), before.filter(sure))
+
+    def test_a_change_recorded_by_a_run_that_died_counts_from_its_record(self):
+        revisions, _ = run(candles(candle(SLOTS[0], close=1.0)), no_revisions, {0: 2.0}, LATER)
+        _, stored = run(candles(candle(SLOTS[0], close=1.0)), revisions, {0: 2.0}, LATER + 60 * MINUTE)
+        for moment, close in ((LATER, 1.0), (LATER + 2 * MINUTE, 2.0), (LATER + 99 * MINUTE, 2.0)):
+            assert rows_as_of(stored, revisions, moment)["close"].to_list() == [close]
+
+    def test_a_removed_candle_comes_back_for_the_time_it_was_there(self):
+        removed = find_revisions(candles(candle(FIRST, trades=None)), empty(CANDLE_SCHEMA), revised_at=LATER)
+        assert rows_as_of(empty(CANDLE_SCHEMA), removed, NOW).rows(named=True) == [candle(FIRST, trades=None)]
+        assert rows_as_of(empty(CANDLE_SCHEMA), removed, LATER).is_empty()
+
+    def test_what_was_recorded_before_times_of_receipt_were_counts_as_received_in_time(self):
+        old = find_revisions(candles(candle(FIRST)), candles(candle(FIRST, close=1.0)), revised_at=LATER)
+        unknown = old.with_columns(old_ingested_at=pl.lit(None, dtype=pl.Datetime("us", "UTC")))
+        (row,) = rows_as_of(candles(candle(FIRST, close=1.0)), unknown, at("2020-01-01")).rows(named=True)
+        assert (row["close"], row["ingested_at"]) == (100.0, None)
+
+    def test_revisions_of_an_index_of_the_same_name_say_nothing_of_minutes(self):
+        hourly = find_revisions(candles(candle(FIRST, timeframe="1h")), empty(CANDLE_SCHEMA), revised_at=LATER)
+        assert rows_as_of(candles(candle(FIRST)), hourly, NOW).rows(named=True) == [candle(FIRST)]
+
+
+class TestKeptReceipt:
+    @settings(max_examples=25)
+    @given(minute_candles(most=60), minute_candles(most=60))
+    def test_values_are_those_of_the_new_and_receipt_is_the_first_of_the_same_values(self, stored, new):
+        again = new.with_columns(pl.lit(LATER).alias("ingested_at"), source=pl.lit("archive"))
+        kept = keep_first_received(stored, again)
+        told = ["open_time", *VALUE_COLUMNS]
+        assert_frame_equal(kept.select(told), new.select(told))
+        is_known = kept.join(stored, on=told, how="semi", nulls_equal=True)
+        assert set(is_known["source"]) <= {"rest"}
+        assert len(kept.filter(pl.col("ingested_at") == LATER)) == len(kept) - len(is_known)
+
+    def test_of_two_rows_that_say_the_same_the_one_received_first_counts(self):
+        twice = candles(candle(FIRST, ingested_at=LATER), candle(FIRST, ingested_at=NOW, source="archive"))
+        (row,) = keep_first_received(twice, candles(candle(FIRST, ingested_at=LATER))).rows(named=True)
+        assert (row["source"], row["ingested_at"]) == ("archive", NOW)

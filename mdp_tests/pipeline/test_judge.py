@@ -175,8 +175,24 @@ def test_integrity_sees_minutes_that_break_a_rule_or_leave_a_hole():
     assert inspect_candles(store, PART)[DAY].broken == {
         "high_is_highest": 1,
         "low_is_lowest": 1,
+        "candles_are_those_of_the_raw_rows": 3,
         "every_minute_is_stored_or_in_a_gap": 2,
     }
+
+
+def test_integrity_sees_a_close_that_breaks_no_rule_and_is_not_that_of_the_raw_row():
+    store = MemoryStore()
+    through(store, ScriptedExchanges())
+    rows = store.read(OHLCV, PART)
+    store.replace(
+        OHLCV,
+        PART,
+        rows.with_columns(close=pl.col("close") + pl.when(pl.int_range(pl.len()) == 7).then(0.25).otherwise(0)),
+    )
+    verdict = inspect_candles(store, PART)[DAY]
+    assert verdict.broken == {"candles_are_those_of_the_raw_rows": 1}
+    (sample,) = [one for one in verdict.samples if one.what == "candles_are_those_of_the_raw_rows"]
+    assert sample.example.open_time == at("2024-12-30T00:07")
 
 
 def test_integrity_sees_raw_rows_that_were_lost():
@@ -276,7 +292,10 @@ def test_a_gap_that_a_dead_run_left_where_candles_are_counts_for_nothing():
             store.replace(write.table, write.part, write.rows)
     found = coverage_by_day(store, MARKET, PART.window)[DAY]
     assert (found.present, found.missing) == (1440, {})
-    assert inspect_candles(store, PART)[DAY].broken == {"no_gap_holds_a_minute": 60}
+    assert inspect_candles(store, PART)[DAY].broken == {
+        "candles_are_those_of_the_raw_rows": 60,
+        "no_gap_holds_a_minute": 60,
+    }
     with pytest.raises(SliceMissing, match="2024-12-30"):
         list(resample_candles([PART], store, clock))
 

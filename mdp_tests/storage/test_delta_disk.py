@@ -14,9 +14,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mdp.errors import StorageError, StoreCorrupt
-from mdp.ports import OHLCV
+from mdp.ports import GAPS, OHLCV
 from mdp.storage import DeltaStore
 from mdp_tests.contracts.rows import part, rows_at
+from mdp_tests.storage.test_delta_versions import WIDE, begin_old_lake
 from mdp_tests.support.builders import at
 
 YEAR = part("2024-01-01", "2025-01-01")
@@ -112,6 +113,22 @@ def test_a_lake_that_may_not_be_looked_at_is_no_empty_lake(nobodys_store):
                 store.read(OHLCV, YEAR)
     finally:
         nobodys_store.lake_dir.chmod(0o755)
+
+
+def test_an_older_table_that_may_not_be_written_to_is_read_as_it_is(nobodys_store):
+    store, old = nobodys_store, begin_old_lake(nobodys_store.lake_dir, GAPS)["gaps"]
+    log = store.directory(GAPS) / "_delta_log"
+    before = sorted(log.iterdir())
+    log.chmod(0o555)
+    try:
+        assert_frame_equal(store.read(GAPS, WIDE).select(old.columns), old)
+        with pytest.raises(StorageError, match="Permission denied"):
+            store.append(GAPS, rows_at(GAPS, ["2024-12-30"]))
+    finally:
+        log.chmod(0o755)
+    assert sorted(log.iterdir()) == before
+    store.append(GAPS, rows_at(GAPS, ["2024-12-30"]))
+    assert DeltaStore(store.lake_dir).read(GAPS, WIDE).height == old.height + 1
 
 
 def test_no_room_for_the_data_leaves_the_table_and_no_file(store):

@@ -18,6 +18,8 @@ from mdp.errors import WriteConflict
 from mdp.ports import OHLCV, Table
 from mdp.storage import DeltaStore
 from mdp.storage.delta_log import DeltaLog
+from mdp.storage.delta_table import LakeTable
+from mdp.storage.parquet import FileReader
 from mdp_tests.contracts.rows import DAY, EVER, OTHER_MARKET, part, rows_at
 
 MONTH = part("2024-12-01", "2025-01-01")
@@ -31,10 +33,19 @@ class Overtaken(DeltaStore):
         self.rival = rival
         self.attempts = 0
 
-    def _write(self, *arguments):
-        written = super()._write(*arguments)
-        self.attempts += 1
-        self.rival()
+    def _table(self, table):
+        return OvertakenTable(self, table)
+
+
+class OvertakenTable(LakeTable):
+    def __init__(self, store: Overtaken, table: Table) -> None:
+        super().__init__(store.directory(table), table, FileReader())
+        self.store = store
+
+    def write(self, pieces):
+        written = super().write(pieces)
+        self.store.attempts += 1
+        self.store.rival()
         return written
 
 
@@ -45,8 +56,9 @@ class Ambushed(DeltaStore):
         super().__init__(lake_dir)
         self.rival = rival
 
-    def _log(self, table):
-        return self._logs.setdefault(table.name, AmbushedLog(self.directory(table), table, self.rival))
+    def _table(self, table):
+        directory = self.directory(table)
+        return LakeTable(directory, table, FileReader(), AmbushedLog(directory, table, self.rival))
 
 
 class AmbushedLog(DeltaLog):
@@ -54,9 +66,9 @@ class AmbushedLog(DeltaLog):
         super().__init__(directory, table)
         self.rival = rival
 
-    def _try_commit(self, added, removed):
+    def _try_commit(self, change):
         self.rival()
-        return super()._try_commit(added, removed)
+        return super()._try_commit(change)
 
 
 @pytest.fixture(autouse=True)

@@ -244,3 +244,23 @@ def test_many_processes_on_the_same_pages_read_whole_ones_or_none(tmp_path):
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert not [path for path in _files(tmp_path) if path.name.startswith(".")]
+
+
+def test_sweeping_removes_what_no_market_can_believe_any_more_and_nothing_else(tmp_path):
+    _spool(tmp_path, NOW - KEPT - timedelta(seconds=1)).keep(BTC, M1, _window(0), _rows())
+    _spool(tmp_path, NOW - KEPT).keep(BTC, M1, _window(1), _rows())
+    (old, young) = _files(tmp_path)
+    unfinished = old.with_name(f".{old.name}.123-0")
+    foreign = old.with_name("notes.page.txt")
+    for path in (unfinished, foreign):
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    spool = _spool(tmp_path, address="http://elsewhere")
+    would = spool.sweep(dry_run=True)
+    assert len(_files(tmp_path)) == 4
+    assert (would.files, would.size_bytes) == (2, old.stat().st_size + 4)
+    assert spool.sweep() == would
+    assert _files(tmp_path) == sorted([young, foreign])
+    assert _spool(tmp_path).load(BTC, M1, _window(1)) is not None
+    assert spool.sweep().files == 0
+    assert _spool(tmp_path / "nothing").sweep().files == 0

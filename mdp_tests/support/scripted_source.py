@@ -22,15 +22,25 @@ from mdp_tests.support.builders import NOW
 Asked = tuple[Market, Timeframe, Interval]
 
 
+def like_a_market() -> ScriptedExchanges:
+    """Return exchanges whose prices and volumes vary from minute to minute, so that no check doubts them."""
+    return ScriptedExchanges(
+        price=lambda market, moment: 100.0 + moment.minute * 17 % 60,
+        volume=lambda market, moment: 1.0 + (moment.hour * 60 + moment.minute) / 1440,
+    )
+
+
 @dataclass
 class ScriptedExchanges:
     """Opens sources whose every candle is made by ``price``; ``edit`` may change an answer, or raise.
 
+    ``volume`` makes the traded amounts; without it each candle has 1.0 for 100.0, which no market has.
     ``answer`` makes what ``fetch`` returns of the rows; without it, two requests. ``while_asked`` is awaited first.
     ``listed_at`` is when the first candle of every market opens.
     """
 
     price: Callable[[Market, datetime], float] = lambda market, moment: 100.0 + moment.minute
+    volume: Callable[[Market, datetime], float] | None = None
     edit: Callable[[Asked, pl.DataFrame], pl.DataFrame] = lambda asked, rows: rows
     answer: Callable[[Asked, pl.DataFrame], Fetched] = lambda asked, rows: Fetched(rows, requests=2)
     while_asked: Callable[[Asked], Awaitable[None]] | None = None
@@ -66,7 +76,9 @@ class ScriptedSource:
         start = max(window.start, self.script.listed_at or window.start)
         times = [part.start for part in Interval(min(start, window.end), window.end).split(timeframe.duration)]
         prices = [self.script.price(market, moment) for moment in times]
-        amounts = (None, None, None) if market.is_volatility_index else (1.0, 100.0, 7)
+        volumes = [self.script.volume(market, moment) for moment in times] if self.script.volume else 1.0
+        quotes = [one * price for one, price in zip(volumes, prices, strict=True)] if self.script.volume else 100.0
+        amounts = (None, None, None) if market.is_volatility_index else (volumes, quotes, 7)
         made = {
             "exchange": market.exchange.value, "symbol": market.symbol_key, "timeframe": timeframe.value,
             "open_time": times, "open": prices, "high": [price + 1 for price in prices],

@@ -22,11 +22,31 @@ def backfill(
     """Collect, judge and resample days of markets, as Dagster runs that its UI shows.
 
     What an exchange does not give is asked for again, and the others are not kept waiting. Exit code 0: every asked
-    minute is stored, or it is known why the exchange has none. 3: the rest is listed, and why.
+    minute is stored, it is known why the exchange has none, or it was missing twice, apart in time. 3: the rest is
+    listed, and why.
     """
     from mdp.cli.backfill import run_backfill
 
     raise typer.Exit(run_backfill(market, start, end, only_missing=missing, as_json=as_json))
+
+
+def heal(
+    market: Markets = None,
+    start: Annotated[
+        str | None, typer.Option(help="First day that should be stored: 2024-12-25. Default: the first one stored.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="Day after the last. Default: the one after the last stored.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what is wrong.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find what is missing or damaged, make it whole from all sources, and show before and after.
+
+    Each layer is compared with the one it is made of, and raw rows with the digest of what was received. Exit code 0:
+    every minute is stored, explained, or missing for good. 3: the rest is listed, and when it may be asked for again.
+    """
+    from mdp.cli.heal import run_heal
+
+    raise typer.Exit(run_heal(market, start, end, only_looks=dry_run, as_json=as_json))
 
 
 def verify_archives(
@@ -66,5 +86,5 @@ def budget(
 
 def register(app: typer.Typer) -> None:
     """Add them to the command line."""
-    for command in (backfill, verify_archives, budget):
+    for command in (backfill, heal, verify_archives, budget):
         app.command()(command)

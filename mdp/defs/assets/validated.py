@@ -25,14 +25,18 @@ from mdp.ports import Clock
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def ohlcv(
-    raw_ohlcv: Stored, reference: dg.ResourceParam[Reference], clock: dg.ResourceParam[Clock]
+    raw_ohlcv: Stored,
+    reference: dg.ResourceParam[Reference],
+    clock: dg.ResourceParam[Clock],
+    settings: dg.ResourceParam[Settings],
 ) -> dg.Output[Batches]:
     """One row per market and minute that obeys every rule (table `ohlcv` at 1m, view `ohlcv_1m`).
 
     Rows that break one are kept in `rejected_ohlcv` with its name, missing minutes in `gaps` with their cause,
     changed candles in `revisions`. Nothing is filled in.
     """
-    return streamed(judge_candles(raw_ohlcv.parts, raw_ohlcv.store, reference, clock, run_id=raw_ohlcv.run_id))
+    given, apart = raw_ohlcv, settings.gaps.apart
+    return streamed(judge_candles(given.parts, given.store, reference, clock, apart=apart, run_id=given.run_id))
 
 
 @dg.asset(
@@ -53,5 +57,7 @@ def dvol(
 
     The candle is an hour, or a minute where so set. Absent where it is older than the set limit.
     """
-    given, limit = raw_dvol, settings.dvol.max_age_minutes
-    return streamed(judge_dvol(given.parts, given.store, reference, clock, max_age_minutes=limit, run_id=given.run_id))
+    given, limit, apart = raw_dvol, settings.dvol.max_age_minutes, settings.gaps.apart
+    return streamed(
+        judge_dvol(given.parts, given.store, reference, clock, max_age_minutes=limit, apart=apart, run_id=given.run_id)
+    )

@@ -1,6 +1,6 @@
-"""Reading candles for people: what ``mdp.read`` and ``mdp read`` give.
+"""What people write when they ask for candles, understood: markets, timeframes, windows, moments, columns.
 
-Not here: how rows are found (``storage``), how they are printed (``cli``).
+Not here: reading them (``view``).
 """
 
 from __future__ import annotations
@@ -8,49 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 
-import polars as pl
-
-from mdp.config.settings import Settings, load_settings
+from mdp.config.settings import Settings
 from mdp.domain.interval import Interval, format_time, parse_time
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
-from mdp.ports import DVOL, OHLCV, Slice
-from mdp.storage import open_store
 
 Moment = str | date | datetime
 """A UTC date, a time with its offset, or the ISO 8601 text of either."""
-
-
-def read(market: str, timeframe: str, start: Moment, end: Moment, *, settings: Settings | None = None) -> pl.DataFrame:
-    """Read the stored candles of one market, or the minutes of a volatility index.
-
-    Args:
-        market: For example ``binance:BTC-USDT`` or ``deribit:BTC-DVOL``.
-        timeframe: ``1m``, ``5m``, ``15m``, ``1h``, ``4h`` or ``1d``; an index has ``1m`` only.
-        start: First instant, included.
-        end: Last instant, excluded.
-        settings: Instead of those of the environment.
-
-    Returns:
-        The candles that open inside ``[start, end)``. What is not stored is absent; nothing is filled in.
-
-    Shape:
-        ``CANDLE_SCHEMA``, or ``DVOL_SCHEMA`` for an index; sorted by ``open_time``, unique.
-
-    Raises:
-        InputError: names the argument that is wrong, what came and what is expected.
-        StorageError: the store cannot be read.
-
-    Examples:
-        ``mdp.read("binance:BTC-USDT", "1h", "2024-12-30", "2024-12-31")``
-    """
-    settings = settings or load_settings()
-    wanted, grid, window = parse_market(market, settings), parse_timeframe(timeframe), parse_window(start, end)
-    if wanted.is_volatility_index and grid is not Timeframe.M1:
-        raise InputError("timeframe", got=timeframe, expected=f"1m, the only timeframe of the index {wanted}")
-    table = DVOL if wanted.is_volatility_index else OHLCV
-    return open_store(settings).read(table, Slice(wanted, (grid,), window))
 
 
 def parse_market(text: str, settings: Settings) -> Market:
@@ -102,9 +67,13 @@ def parse_window(start: Moment, end: Moment) -> Interval:
     Raises:
         InputError: a bound is not a time or names no offset, or the start does not lie before the end.
     """
-    first, last = _moment("start", start), _moment("end", end)
+    first, last = parse_moment("start", start), parse_moment("end", end)
     if first >= last:
         raise InputError("start", got=format_time(first), expected=f"a time before end {format_time(last)}")
+    for field, bound in (("start", first), ("end", last)):
+        if not _EARLIEST <= bound <= _LATEST:
+            expected = f"a time from {_EARLIEST.year} to {_LATEST.year}"
+            raise InputError(field, got=format_time(bound), expected=expected)
     return Interval(first, last)
 
 
@@ -131,7 +100,20 @@ FIRST_DAY = datetime(2017, 8, 1, tzinfo=UTC)
 """No exchange of ours has candles before."""
 
 
-def _moment(field: str, value: Moment) -> datetime:
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Far from where adding the length of a candle leaves the calendar."""
+
+
+def parse_moment(field: str, value: Moment) -> datetime:
+    """Understand a moment; a date is its UTC midnight.
+
+    Args:
+        field: What it is called in the error.
+        value: The moment.
+
+    Raises:
+        InputError: not a date or time of the calendar, or a time of day without an offset.
+    """
     if isinstance(value, str):
         try:
             return parse_time(value)

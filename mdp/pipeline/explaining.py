@@ -1,0 +1,225 @@
+"""Find out everything that is known of one candle, there or missing.
+
+Not here: what is found out, as values (``explanation``), showing it (``cli``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from mdp.config.reference import Reference
+from mdp.domain.candles import VALUE_COLUMNS
+from mdp.domain.dvol import LENGTHS
+from mdp.domain.interval import DAY, Interval
+from mdp.domain.market import Market
+from mdp.domain.resample import resample_all
+from mdp.domain.timeframe import RESAMPLED, Timeframe
+from mdp.errors import InputError, SnapshotMissing
+from mdp.pipeline.explanation import Bucket, Evidence, Explanation, Held, Row, State
+from mdp.pipeline.snapshots import read_snapshot
+from mdp.ports import (
+    ARCHIVE_FILES,
+    DVOL,
+    FAILED_FETCHES,
+    FETCHES,
+    GAP_SIGHTINGS,
+    GAPS,
+    OHLCV,
+    RAW_DVOL,
+    RAW_OHLCV,
+    REJECTED_OHLCV,
+    REVISIONS,
+    CandleStore,
+    Slice,
+    Table,
+)
+
+_AROUND = timedelta(days=7)
+_FILE_DAYS = timedelta(days=31)
+"""A bulk file stands under the first day that was asked for; the longest holds a month."""
+
+_MOST_AGE = timedelta(hours=3)
+"""How long before a minute without a value the candle of an index may have opened that it would have carried."""
+
+
+def explain_candle(
+    store: CandleStore,
+    market: Market,
+    timeframe: Timeframe,
+    moment: datetime,
+    *,
+    markets: Sequence[str],
+    reference: Reference,
+    now: datetime,
+) -> Explanation:
+    """Tell everything that is known of the candle that holds a moment.
+
+    Args:
+        store: Where it would be.
+        market: Whose.
+        timeframe: Of the candle; ``1m`` for an index.
+        moment: Any instant of the candle.
+        markets: All that are collected, to compare with.
+        reference: Listings and outages.
+        now: Tells what is over.
+
+    Raises:
+        InputError: another timeframe of an index, or a time at which no candle can be.
+    """
+    if market.is_volatility_index and timeframe is not Timeframe.M1:
+        raise InputError("timeframe", got=timeframe.value, expected=f"1m, the only timeframe of the index {market}")
+    slot = _slot(timeframe, moment)
+    day = Interval.of_day(slot.start.date())
+    table = DVOL if market.is_volatility_index else OHLCV
+    asked_at = LENGTHS if market.is_volatility_index else (Timeframe.M1,)
+    row = _one(store.read(table, Slice(market, (timeframe,), slot)))
+    gaps = store.read(GAPS, Slice(market, asked_at, Interval(day.start - _AROUND, day.end + _AROUND)))
+    own_gaps, of_minutes = _touching(gaps, slot), gaps.filter(timeframe=Timeframe.M1.value)
+    around = Interval(day.start - DAY, day.end + DAY)
+    return Explanation(
+        market=market,
+        timeframe=timeframe,
+        asked=moment,
+        slot=slot,
+        state=_state(row, own_gaps, slot, now, has_minutes=_has_minutes(store, market, timeframe, slot)),
+        row=row,
+        gaps=own_gaps,
+        gap_before=_one(of_minutes.filter(pl.col("end") <= slot.start).tail(1)),
+        gap_after=_one(of_minutes.filter(pl.col("start") >= slot.end).head(1)),
+        sightings=_touching(store.read(GAP_SIGHTINGS, Slice(market, asked_at, around)), slot),
+        evidence=_evidence(store, Slice(market, asked_at, around), slot, row),
+        buckets=() if market.is_volatility_index else tuple(_buckets(store, market, timeframe, slot, now)),
+        snapshots=tuple(_snapshots(store, table, Slice(market, (timeframe,), slot), row)),
+        others=_others(store, market, Slice(market, (timeframe,), slot), markets),
+        outage=next((one for one in reference.outages_of(market) if not one.interval.intersect(slot).is_empty), None),
+        listed_at=reference.listed_at(market),
+    )
+
+
+def _evidence(store: CandleStore, around: Slice, slot: Interval, row: Row | None) -> Evidence:
+    """What was asked and answered; rows of the slot are looked for under the days beside it too."""
+    market, asked_at, is_index = around.market, around.timeframes, around.market.is_volatility_index
+    day = Slice(market, asked_at, Interval.of_day(slot.start.date()))
+    answered = _carried(slot, row) if is_index else slot
+    raw = _opening_in(store.read(RAW_DVOL if is_index else RAW_OHLCV, around), answered)
+    rejected = _opening_in(store.read(REJECTED_OHLCV, around), answered)
+    revisions = store.read(REVISIONS, Slice(market, asked_at, answered)).sort("revised_at", maintain_order=True)
+    if is_index:
+        raw, rejected, revisions = (_closed_by(rows, slot.start) for rows in (raw, rejected, revisions))
+    return Evidence(
+        fetches=store.read(FETCHES, day).sort("fetched_at", maintain_order=True),
+        failed=store.read(FAILED_FETCHES, day).sort("failed_at", maintain_order=True),
+        files=_files(store, day),
+        raw=raw,
+        rejected=rejected,
+        revisions=revisions,
+    )
+
+
+def _slot(timeframe: Timeframe, moment: datetime) -> Interval:
+    try:
+        start = timeframe.floor(moment)
+        Interval(start - _FILE_DAYS, start + _FILE_DAYS)
+        return Interval(start, start + timeframe.duration)
+    except OverflowError:
+        raise InputError("time", got=moment.isoformat(), expected="a time at which there are candles") from None
+
+
+def _one(rows: pl.DataFrame) -> Row | None:
+    return rows.row(0, named=True) if len(rows) else None
+
+
+def _touching(rows: pl.DataFrame, slot: Interval) -> pl.DataFrame:
+    """The stretches that share an instant with the slot; those of hours of an index stand beside those of minutes."""
+    return rows.filter((pl.col("start") < slot.end) & (pl.col("end") > slot.start))
+
+
+def _opening_in(rows: pl.DataFrame, window: Interval) -> pl.DataFrame:
+    return rows.filter(pl.col("open_time").is_between(window.start, window.end, closed="left"))
+
+
+def _files(store: CandleStore, day: Slice) -> pl.DataFrame:
+    before = Interval(day.window.start - _FILE_DAYS, day.window.end)
+    rows = store.read(ARCHIVE_FILES, Slice(day.market, day.timeframes, before))
+    return rows.filter(pl.col("window_end") > day.window.start).sort("fetched_at", maintain_order=True)
+
+
+def _carried(slot: Interval, row: Row | None) -> Interval:
+    """Open times of the candles of an index that a minute carries, or might carry if it were there."""
+    return Interval(row["hour_open_time"] if row else slot.start - _MOST_AGE, slot.start)
+
+
+def _closed_by(rows: pl.DataFrame, moment: datetime) -> pl.DataFrame:
+    """Candles of an index that were closed at a moment: no minute carries another one."""
+    is_closed = [
+        (pl.col("timeframe") == length.value) & (pl.col("open_time") <= moment - length.duration) for length in LENGTHS
+    ]
+    return rows.filter(pl.any_horizontal(is_closed))
+
+
+def _state(row: Row | None, gaps: pl.DataFrame, slot: Interval, now: datetime, *, has_minutes: bool) -> State:
+    if row is not None:
+        return State.STORED
+    if slot.start > now:
+        return State.TO_COME
+    if slot.end > now:
+        return State.FORMING
+    if has_minutes:
+        return State.NOT_MADE
+    is_recorded = not gaps.filter(timeframe=Timeframe.M1.value).is_empty()
+    return State.GAP if is_recorded else State.UNFETCHED
+
+
+def _has_minutes(store: CandleStore, market: Market, timeframe: Timeframe, slot: Interval) -> bool:
+    """Tell whether a longer candle could be made."""
+    if timeframe is Timeframe.M1:
+        return False
+    return not store.read(OHLCV, Slice(market, (Timeframe.M1,), slot), columns=["open_time"]).is_empty()
+
+
+def _buckets(
+    store: CandleStore, market: Market, timeframe: Timeframe, slot: Interval, now: datetime
+) -> Iterable[Bucket]:
+    """The longer candles of the slot, itself among them if it is one, each beside what its minutes make."""
+    day = Interval.of_day(slot.start.date())
+    made = resample_all(store.read(OHLCV, Slice(market, (Timeframe.M1,), day)))
+    stored = store.read(OHLCV, Slice(market, RESAMPLED, day))
+    for longer in RESAMPLED:
+        if longer.minutes < timeframe.minutes:
+            continue
+        opened = longer.floor(slot.start)
+        own, expected = (_one(rows.filter(timeframe=longer.value, open_time=opened)) for rows in (stored, made[longer]))
+        is_same = None if own is None and expected is None else _agree(own, expected)
+        minutes = expected["minutes"] if expected else 0
+        yield Bucket(longer, opened, own, minutes, opened + longer.duration <= now, is_same)
+
+
+def _agree(stored: Row | None, made: Row | None) -> bool:
+    """Compare two candles; amounts are compared to 8 decimals, for they are sums."""
+    if stored is None or made is None:
+        return False
+    for name in (*VALUE_COLUMNS, "minutes"):
+        ours, theirs = stored[name], made[name]
+        is_sum = name in ("volume", "quote_volume") and ours is not None and theirs is not None
+        if abs(ours - theirs) > 5e-9 + 1e-12 * abs(theirs) if is_sum else ours != theirs:
+            return False
+    return True
+
+
+def _snapshots(store: CandleStore, table: Table, part: Slice, row: Row | None) -> Iterable[Held]:
+    """The snapshots that hold the slot; one that does not says so by an error."""
+    for name in store.snapshots():
+        try:
+            found = _one(read_snapshot(store, name, table, part))
+        except (InputError, SnapshotMissing):  # it does not hold the slot, or was deleted just now
+            continue
+        yield Held(name, found, found == row)
+
+
+def _others(store: CandleStore, market: Market, part: Slice, markets: Sequence[str]) -> dict[Market, Row | None]:
+    """The same symbol at other exchanges."""
+    same = [one for one in map(Market.parse, markets) if one != market and one.symbol_key == market.symbol_key]
+    return {one: _one(store.read(OHLCV, Slice(one, part.timeframes, part.window))) for one in same}

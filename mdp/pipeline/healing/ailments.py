@@ -1,0 +1,197 @@
+"""What is wrong with what is stored of a market, day by day, and what that takes.
+
+Not here: making it whole (``treatment``), what Dagster's checks look at beside it (``integrity``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+import polars as pl
+
+from mdp.domain.dvol import LENGTHS
+from mdp.domain.gaps import Cause, find_gaps, tile
+from mdp.domain.interval import Interval
+from mdp.domain.market import Market
+from mdp.domain.timeframe import Timeframe
+from mdp.pipeline.batches import days_of, parts_of, rows_by_day
+from mdp.pipeline.checking.verdicts import Verdict
+from mdp.pipeline.coverage import failed_days
+from mdp.pipeline.integrity import inspect_dvol, inspect_raw_candles, inspect_raw_dvol, inspect_resampled
+from mdp.pipeline.raw_comparison import unlike_raw
+from mdp.ports import FETCHES, GAPS, OHLCV, CandleStore, Slice
+
+
+class Reason(StrEnum):
+    """What is wrong."""
+
+    UNFETCHED = "never asked for"
+    FAILED = "could not be collected"
+    GAP = "gap that may be filled"
+    RAW_CHANGED = "raw rows are not those received"
+    NOT_OF_RAW = "minutes are not those of the raw rows"
+    REPEATED = "minutes stored more than once"
+    LOST = "minutes neither stored nor in a gap"
+    NEEDLESS_GAP = "gap where minutes are stored"
+    NOT_OF_MINUTES = "longer candles are not those of the minutes"
+    INDEX = "minutes are not those of the index"
+
+    @property
+    def needs_asking(self) -> bool:
+        """Tell whether only the exchange can help; all else follows from the raw rows that are stored."""
+        return self in (Reason.UNFETCHED, Reason.FAILED, Reason.GAP, Reason.RAW_CHANGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Ailment:
+    """Something that is wrong with a stretch of a market.
+
+    Attributes:
+        market: Whose.
+        interval: Whole UTC days; of a gap the gap itself.
+        reason: What.
+        count: Minutes or rows that it is about; of an index made of hours, hours.
+        detail: What is known of it: the cause of a gap, the error of a day that failed.
+        ask_from: Before this moment asking again tells nothing new; None: it does at once.
+        is_explained: Whether the exchange is known to have no candle there, so that nothing has to be done.
+    """
+
+    market: Market
+    interval: Interval
+    reason: Reason
+    count: int
+    detail: str = ""
+    ask_from: datetime | None = None
+    is_explained: bool = False
+
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether something can be done about it now."""
+        return self.ask_from is None or self.ask_from <= now
+
+    @property
+    def days(self) -> list[date]:
+        """The UTC days it touches."""
+        return [part.start.date() for part in self.interval.days()]
+
+
+def diagnose(
+    store: CandleStore, market: Market, window: Interval, *, apart: timedelta, index_length: Timeframe = Timeframe.H1
+) -> list[Ailment]:
+    """Find everything that is wrong with what is stored of a market.
+
+    Values are compared with the raw rows, and these with the digest of what was received: a price that was changed in
+    the store is found even where it breaks no rule.
+
+    Args:
+        store: Where.
+        market: A spot market or a volatility index.
+        window: Whole UTC days, all of which should be stored.
+        apart: How far apart two sightings of a gap count as two; nothing is gained by asking sooner.
+        index_length: Length of the candles from which an index is made.
+
+    Returns:
+        Ascending by time for each reason; a day may suffer from several.
+    """
+    found = [
+        Ailment(market, one.window, Reason.FAILED, one.window.slots(Timeframe.M1), one.message)
+        for one in failed_days(store, market, window)
+    ]
+    counts: dict[Reason, dict[date, int]] = {}
+    for part in parts_of(((market, day.start.date()) for day in window.days()), length_asked(market, index_length)):
+        # what is stored of an index was not wrong because its resolution was changed since
+        lengths = LENGTHS if market.is_volatility_index else part.timeframes
+        asked = days_asked(store, Slice(market, lengths, part.window))
+        unfetched = {day: Timeframe.D1.minutes for day, _ in days_of(part) if day not in asked}
+        _add(counts, Reason.UNFETCHED, unfetched)
+        for one in parts_of(((market, day) for day in asked), part.timeframes[0]):
+            for reason, days in _examine(store, one):
+                _add(counts, reason, days)
+        found += _gaps(store, part, apart)
+    found += [one for reason in Reason for one in _stretches(market, reason, counts.get(reason, {}))]
+    order = list(Reason)
+    return sorted(found, key=lambda one: (order.index(one.reason), one.interval))
+
+
+def length_asked(market: Market, index_length: Timeframe) -> Timeframe:
+    """Return the length of the candles that a market is asked for."""
+    return index_length if market.is_volatility_index else Timeframe.M1
+
+
+def days_asked(store: CandleStore, part: Slice) -> list[date]:
+    """Return the days of a slice that were ever asked for and got, at its timeframes; ascending."""
+    asked = store.read(FETCHES, part, columns=["window_start"])["window_start"].unique().sort()
+    return [start.date() for start in asked.to_list()]
+
+
+def _examine(store: CandleStore, part: Slice) -> Iterator[tuple[Reason, Mapping[date, int]]]:
+    """Compare each layer of days that were asked for with the one it is made of."""
+    by_minute = Slice(part.market, (Timeframe.M1,), part.window)
+    if part.market.is_volatility_index:
+        yield Reason.RAW_CHANGED, _broken(inspect_raw_dvol(store, part), "rows_are_those_received")
+        yield Reason.INDEX, _broken(inspect_dvol(store, part))
+        return
+    yield Reason.RAW_CHANGED, _broken(inspect_raw_candles(store, part), "rows_are_those_received")
+    minutes = store.read(OHLCV, by_minute)
+    yield Reason.NOT_OF_RAW, _per_day(unlike_raw(store, part, minutes).unique("open_time"))
+    yield Reason.REPEATED, _per_day(minutes.filter(~pl.col("open_time").is_first_distinct()))
+    lost, needless = _untiled(store, part, minutes)
+    yield Reason.LOST, lost
+    yield Reason.NEEDLESS_GAP, needless
+    yield Reason.NOT_OF_MINUTES, _broken(inspect_resampled(store, part))
+
+
+def _untiled(store: CandleStore, part: Slice, minutes: pl.DataFrame) -> tuple[dict[date, int], dict[date, int]]:
+    """Minutes that are neither stored nor in a gap, and minutes that are both."""
+    stored = dict(rows_by_day(minutes.select("open_time"), "open_time", part))
+    recorded = dict(rows_by_day(store.read(GAPS, part), "start", part))
+    lost, needless = {}, {}
+    for day, window in days_of(part):
+        gaps = [Interval(start, end) for start, end in recorded[day].select("start", "end").iter_rows()]
+        missing = find_gaps(stored[day]["open_time"], Timeframe.M1, window)
+        if missing or gaps:
+            lost[day], needless[day] = tile(missing, gaps, Timeframe.M1)
+    return lost, needless
+
+
+def _gaps(store: CandleStore, part: Slice, apart: timedelta) -> Iterator[Ailment]:
+    """Gaps that asking again may fill, or whose being final a second sighting would witness."""
+    lengths = (*part.timeframes,) if part.market.is_volatility_index else (Timeframe.M1,)
+    asked_for = [Cause.UNKNOWN.value, Cause.EXCHANGE_OUTAGE.value]
+    gaps = store.read(GAPS, Slice(part.market, lengths, part.window))
+    is_open = pl.col("cause").is_in(asked_for) & ~pl.col("is_permanent").fill_null(value=False)
+    for row in gaps.filter(is_open).sort("start").iter_rows(named=True):
+        detail = row["cause"] + (f": {row['detail']}" if row["detail"] else "")
+        yield Ailment(
+            part.market, Interval(row["start"], row["end"]), Reason.GAP, row["slots"], detail,
+            row["seen_at"] and row["seen_at"] + apart, Cause(row["cause"]).is_explained,
+        )  # fmt: skip
+
+
+def _broken(verdicts: Mapping[date, Verdict], *names: str) -> dict[date, int]:
+    return {
+        day: sum(count for name, count in verdict.broken.items() if not names or name in names)
+        for day, verdict in verdicts.items()
+    }
+
+
+def _per_day(rows: pl.DataFrame) -> dict[date, int]:
+    return dict(rows.group_by(pl.col("open_time").dt.date().alias("day")).agg(pl.len()).sort("day").iter_rows())
+
+
+def _add(counts: dict[Reason, dict[date, int]], reason: Reason, days: Mapping[date, int]) -> None:
+    counts.setdefault(reason, {}).update({day: count for day, count in days.items() if count})
+
+
+def _stretches(market: Market, reason: Reason, days: Mapping[date, int]) -> Iterable[Ailment]:
+    """Join consecutive days that suffer from the same into one ailment each."""
+    joined: list[Ailment] = []
+    for day, count in sorted(days.items()):
+        one, last = Interval.of_day(day), joined[-1] if joined else None
+        if last and last.interval.end == one.start:
+            joined[-1] = replace(last, interval=Interval(last.interval.start, one.end), count=last.count + count)
+        else:
+            joined.append(Ailment(market, one, reason, count))
+    return joined

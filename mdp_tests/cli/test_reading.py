@@ -1,0 +1,173 @@
+"""The commands that look: what they print, what they write, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import polars as pl
+import pytest
+
+from mdp.cli.app import main
+from mdp.config.settings import load_settings
+from mdp.domain.candles import GAP_SCHEMA
+from mdp.domain.revisions import find_revisions
+from mdp.domain.timeframe import Timeframe
+from mdp.ports import GAPS, OHLCV, REVISIONS, Slice
+from mdp.storage import open_store
+from mdp_tests.pipeline.test_report_by_day import gap
+from mdp_tests.support.builders import MARKET, at, candles, every_minute, frame, window
+
+BTC = "binance:BTC-USDT"
+DAY = ("--start", "2024-12-30", "--end", "2024-12-31")
+HOUR = ("--start", "2024-12-30T10:00Z", "--end", "2024-12-30T11:00Z")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A lake with one day: 10:00 was revised on the day after it came, 10:30 is missing."""
+    folder = tmp_path_factory.mktemp("looking")
+    store = open_store(load_settings(data_dir=folder))
+    part = Slice(MARKET, (Timeframe.M1,), window("2024-12-30", "2024-12-31"))
+    rows = candles(*every_minute("2024-12-30", "2024-12-31")).filter(pl.col("open_time") != at("2024-12-30T10:30"))
+    new = rows.with_columns(close=pl.when(pl.col("open_time") == at("2024-12-30T10:00")).then(99.0).otherwise("close"))
+    store.append(REVISIONS, find_revisions(rows, new, revised_at=at("2026-01-04")))
+    store.replace(OHLCV, part, new)
+    store.replace(
+        GAPS, part, frame([gap("2024-12-30T10:30", "2024-12-30T10:31", "unknown", detail="[red]x")], GAP_SCHEMA)
+    )
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capfd, data_dir):
+    monkeypatch.setenv("MDP_DATA_DIR", str(data_dir))
+
+    def run_(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mdp", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        return exited.value.code, *capfd.readouterr()
+
+    return run_
+
+
+@pytest.mark.parametrize(("as_of", "close"), [((), 99.0), (("--as-of", "2026-01-03"), 100.0)])
+def test_read_gives_what_was_stored_then(run, as_of, close):
+    code, out, _ = run("read", BTC, "1m", *HOUR, *as_of, "-f", "json")
+    rows = json.loads(out)
+    assert (code, len(rows), rows[0]["close"]) == (0, 59, close)
+
+
+def test_read_before_anything_was_stored_says_so(run):
+    code, out, err = run("read", BTC, "1h", *HOUR, "--as-of", "2025-06-01", "-f", "csv")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert err.startswith("mdp: nothing was stored there as of 2025-06-01; see")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("read", BTC, "1m", *DAY, "--as-of", "2999-01-01"), "as_of: expected a time that is over"),
+        (("read", BTC, "1m", *DAY, "--as-of", "2025-01-01", "--snapshot", "x"), "as_of: expected either as_of or"),
+        (("aligned", "1h", *DAY, "-m", BTC, "-m", BTC), "markets: expected each once"),
+        (("aligned", "1h", *DAY, "-c", "vwap"), "columns: expected some of open"),
+        (("explain", BTC, "noon"), "time: expected a date such as"),
+        (("explain", BTC, "2024-12-30T10:00"), "time: expected a time with its offset"),
+        (("explain", "deribit:BTC-DVOL", "2024-12-30", "-t", "1h"), "timeframe: expected 1m"),
+        (("explain", BTC, "9999-12-31"), "time: expected a time at which there are candles"),
+        (("gaps", "--cause", "aliens"), "cause: expected one of unfetched"),
+        (("gaps", "--start", "2024-12-30T10:00Z"), "start: expected a day such as"),
+        (("revisions", "--start", "2025-01-02", "--end", "2025-01-01"), "start: expected a time before end"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_exit_code_2(run, arguments, complaint):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert complaint in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_aligned_has_a_row_for_every_slot_of_all_markets(run):
+    code, out, _ = run(
+        "aligned", "1m", *HOUR, "-m", BTC, "-m", "okx:BTC-USDT", "-c", "close", "-c", "volume", "-f", "json"
+    )
+    rows = json.loads(out)
+    assert (code, len(rows), len(rows[0])) == (0, 60, 5)
+    assert rows[30] == dict.fromkeys(rows[0]) | {"open_time": "2024-12-30T10:30:00Z"}
+
+
+class TestExplain:
+    def test_a_missing_candle_is_explained_with_exit_code_0_on_a_hundred_columns(self, run):
+        code, out, err = run("explain", BTC, "2024-12-30T10:30:15Z")
+        assert (code, err) == (0, "")
+        assert max(map(len, out.splitlines())) <= 100
+        assert "2024-12-30T10:30:15Z lies inside this candle." in out
+        assert "2024-12-30T10:30:00Z to 2024-12-30T10:31:00Z, 1 slots of 1m: unknown, seen missing 1 times" in out
+        assert "[red]x" in out
+
+    def test_old_and_new_values_of_a_revision_are_shown(self, run):
+        _, out, _ = run("explain", BTC, "2024-12-30T10:00Z")
+        assert "revised 2026-01-04 00:00:00:\n  close: 100 -> 99\n" in out
+        assert "lies inside" not in out
+
+    def test_json_has_everything(self, run):
+        code, out, _ = run("explain", BTC, "2024-12-30T10:00Z", "--timeframe", "1h", "--json")
+        found = json.loads(out)
+        assert (code, found["market"], found["timeframe"], found["state"]) == (0, BTC, "1h", "not made")
+        assert found["slot"] == {"start": "2024-12-30T10:00:00Z", "end": "2024-12-30T11:00:00Z"}
+        assert [one["minutes"] for one in found["buckets"]] == [59, 239, 1439]
+        assert found["evidence"]["revisions"][0]["revised_at"] == "2026-01-04T00:00:00Z"
+        assert found["others"] == {"bybit:BTC-USDT": None, "okx:BTC-USDT": None}
+
+
+def test_gaps_are_listed_with_what_is_known_of_them(run):
+    code, out, _ = run("gaps", "-m", BTC, "--start", "2024-12-29", "--end", "2024-12-31", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [(row["start"], row["slots"], row["cause"], row["sightings"]) for row in rows] == [
+        ("2024-12-29T00:00:00Z", 1440, "unfetched", None),
+        ("2024-12-30T10:30:00Z", 1, "unknown", 1),
+    ]
+    _, out, err = run("gaps", "-m", BTC, "--cause", "no_trades", "-f", "csv")
+    assert (len(out.splitlines()), err) == (1, "mdp: no minute is missing there between what is stored\n")
+
+
+def test_revisions_are_listed_old_and_new(run):
+    _, out, _ = run("revisions", "-m", BTC)
+    assert "100.0 -> 99.0" in out
+    assert out.count("->") == 1  # what did not change is left out
+    assert out.endswith("1 row\n")
+    _, out, _ = run("revisions", "-m", BTC, "--json", "--start", "2024-12-30T10:00Z", "--end", "2024-12-30T10:01Z")
+    assert [(row["old_close"], row["new_close"]) for row in json.loads(out)] == [(100.0, 99.0)]
+    _, out, err = run("revisions", "--start", "2024-12-30T10:01Z", "-f", "csv")
+    assert (len(out.splitlines()), err) == (1, "mdp: nothing was revised there\n")
+
+
+class TestCoverage:
+    def test_the_table_counts_idle_and_permanent_minutes_where_there_are_any(self, run):
+        _, out, _ = run("coverage", "-m", BTC)
+        assert out.splitlines()[0].split()[-4:] == ["expected", "present", "coverage", "unknown"]
+        assert out.splitlines()[1].split()[-4:] == ["1,440", "1,439", "99.93%", "1"]
+
+    def test_json_has_them_too(self, run):
+        _, out, _ = run("coverage", "-m", BTC, "--json")
+        (row,) = json.loads(out)
+        assert (row["idle"], row["permanent"], row["missing"]) == (0, 0, {"unknown": 1})
+
+    def test_a_row_for_each_day(self, run):
+        _, out, _ = run("coverage", "-m", BTC, "--start", "2024-12-29", "--end", "2024-12-31", "--days", "json")
+        assert [(row["day"], row["present"], row["unfetched"], row["revised"]) for row in json.loads(out)] == [
+            ("2024-12-29", 0, 1440, 0),
+            ("2024-12-30", 1439, 0, 1),
+        ]
+
+    def test_the_page_is_written_whole_or_not_at_all(self, run, tmp_path):
+        target = tmp_path / "coverage.html"
+        assert run("coverage", "-m", BTC, *DAY, "--html", str(target))[0] == 0
+        page = target.read_text(encoding="utf-8")
+        assert page.startswith("<!DOCTYPE html>")
+        assert "binance:BTC-USDT 2024-12-30: 1,439 of 1,440 minutes, 1 unknown, 1 revised" in page
+        code, _, err = run("coverage", "-m", BTC, *DAY, "--html", str(tmp_path / "no" / "folder.html"))
+        assert (code, err) == (1, f"mdp: {tmp_path}/no/folder.html: No such file or directory\n")
+        assert [one.name for one in tmp_path.iterdir()] == ["coverage.html"]

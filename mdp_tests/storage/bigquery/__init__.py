@@ -1,0 +1,1 @@
+"""The store in BigQuery: what it does beyond the promises of every store."""
