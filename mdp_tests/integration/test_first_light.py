@@ -121,7 +121,8 @@ def test_coverage_counts_every_asked_minute(collected):
     assert rows == [
         {
             "market": BTC, "start": "2024-12-30", "end": "2025-01-08", "days": 9,
-            "expected": 12960, "present": 12960, "idle": 0, "coverage": 1.0, "missing": {}, "permanent": 0, "failed": [],
+            "expected": 12960, "present": 12960, "idle": 0, "coverage": 1.0, "missing": {}, "permanent": 0,
+            "failed": [],
         }
     ]  # fmt: skip
 

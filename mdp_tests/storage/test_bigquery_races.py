@@ -19,7 +19,7 @@ from mdp.config.sections import BigQuerySettings
 from mdp.errors import MdpError, StorageError
 from mdp.ports import OHLCV, REVISIONS
 from mdp_tests.contracts.rows import part, rows_at
-from mdp_tests.storage.test_delta_chaos import (
+from mdp_tests.support.chaos import (
     DAYS,
     MARKETS,
     Crew,
