@@ -2,8 +2,7 @@
 
 Columns may be added to a table (https://cloud.google.com/bigquery/docs/managing-table-schemas), a table takes the
 default expiry of its dataset (https://cloud.google.com/bigquery/docs/managing-tables#updating_a_tables_expiration_time),
-a changed table refuses an update made from an older state of it (412,
-https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/patch), and its size follows from its types
+and its size follows from its types
 (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#data_type_sizes). The emulator keeps the words
 and leaves the table as it was.
 
