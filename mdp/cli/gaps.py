@@ -18,6 +18,7 @@ from mdp.config.settings import load_settings
 from mdp.domain.candles import REVISION_SCHEMA
 from mdp.domain.dvol import LENGTHS
 from mdp.domain.interval import Interval
+from mdp.domain.revisions import each_change_once
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
 from mdp.pipeline.coverage_report import CAUSES, STRETCH_SCHEMA
@@ -62,7 +63,8 @@ def show_revisions(
     found = [REVISION_SCHEMA.to_frame()]
     for market in parse_markets(markets, settings):
         lengths = LENGTHS if market.is_volatility_index else (Timeframe.M1,)
-        found.append(store.read(REVISIONS, Slice(market, lengths, window)))
+        of_market = each_change_once(store.read(REVISIONS, Slice(market, lengths, window)))
+        found.append(of_market.sort("open_time", maintain_order=True))
     rows = pl.concat(found)
     write_rows(_for_people(rows) if format_ == "table" else rows, format_, output)
     if rows.is_empty():

@@ -21,6 +21,7 @@ from rich.table import Table
 from mdp.cli.backfill import INCOMPLETE
 from mdp.cli.output import print_table
 from mdp.cli.processes import ServiceDied, dagster_environment, last_line, start, stop
+from mdp.config.reference import load_reference
 from mdp.config.services import require_simulator
 from mdp.config.settings import Settings, load_settings
 from mdp.domain.gaps import Cause
@@ -28,9 +29,9 @@ from mdp.domain.interval import Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
-from mdp.pipeline.coverage import stored_days
-from mdp.pipeline.healing.ailments import diagnose
-from mdp.pipeline.healing.telling import ailment_json
+from mdp.pipeline.healing.ailments import Yardstick
+from mdp.pipeline.healing.prognosis import days_between, days_to_look_at, diagnose_all
+from mdp.pipeline.healing.telling import ailment_json, looked_at_json
 from mdp.reading import FIRST_DAY, parse_days, parse_markets
 from mdp.storage import open_store
 
@@ -79,21 +80,18 @@ def run_heal(
 
 def _look(settings: Settings, markets: Sequence[Market], asked: Interval | None, *, as_json: bool) -> int:
     """Tell what is wrong, and touch nothing."""
-    store, until = open_store(settings), Interval(FIRST_DAY, datetime.now(UTC))
-    found = [
-        ailment_json(one)
-        for market in markets
-        if (window := asked or stored_days(store, market, until))
-        for one in diagnose(
-            store, market, window, apart=settings.gaps.apart, index_length=Timeframe(settings.dvol.resolution)
-        )
-    ]
+    store, now = open_store(settings), datetime.now(UTC)
+    by = Yardstick(load_reference(), settings.gaps.apart, settings.gaps.ask_again, Timeframe(settings.dvol.resolution))
+    windows = {market: days_to_look_at(store, market, asked, Interval(FIRST_DAY, now), now) for market in markets}
+    found = [ailment_json(one) for market in markets for one in diagnose_all(store, market, windows[market], by)]
+    hints = [looked_at_json(market, windows[market], days_between(windows[market])) for market in markets]
     if as_json:
-        _write_json({"found": found})
+        _write_json({"markets": hints, "found": found})
     else:
         _write_ailments("FOUND", found)
+        _write_hints(hints)
         sys.stdout.write(f"{len(found)} ailments; nothing was changed\n")
-    return 0 if all(one["explained"] for one in found) else INCOMPLETE
+    return 0 if any(windows.values()) and all(one["explained"] for one in found) else INCOMPLETE
 
 
 def _heal(settings: Settings, order: Order) -> tuple[str, Report]:
@@ -147,6 +145,7 @@ def _show(error: str, report: Report) -> None:
     if error:
         sys.stdout.write(f"FAILED {error}\n")
     _write_ailments("LEFT", report["left"])
+    _write_hints(report["markets"])
     sys.stdout.flush()
 
 
@@ -179,6 +178,20 @@ def _write_ailments(head: str, ailments: Sequence[Mapping[str, Any]]) -> None:
         again = f"; ask again from {one['ask_from']}" if one["ask_from"] else ""
         where = f"[{one['start']}, {one['end']})"
         sys.stdout.write(f"{head} {one['market']} {where}: {one['count']:,} {one['reason']}{detail}{again}\n")
+
+
+def _write_hints(markets: Sequence[Mapping[str, Any]]) -> None:
+    """Name what was not looked at, and how it is collected."""
+    for one in markets:
+        collect = f"mdp backfill --missing -m {one['market']}"
+        if one["start"] is None:
+            sys.stdout.write(f"NOTHING KNOWN {one['market']}: it was never asked for: {collect} --start … --end …\n")
+        if one["never_asked"]:
+            days = sum(stretch["days"] for stretch in one["never_asked"])
+            bounds = one["never_asked"][0]["start"][:10], one["never_asked"][-1]["end"][:10]
+            were = "1 day between was" if days == 1 else f"{days:,} days between were"
+            where = f"--start {bounds[0]} --end {bounds[1]}"
+            sys.stdout.write(f"NOT LOOKED AT {one['market']}: {were} never asked for: {collect} {where}\n")
 
 
 def _write_json(report: Report) -> None:

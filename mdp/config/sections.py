@@ -146,28 +146,36 @@ class GapsSettings(_Strict):
 
     Attributes:
         sightings_apart_minutes: How long after one sighting another counts as a witness of its own. Two make a gap
-            permanent, and healing asks no sooner for what was missing.
+            permanent: not before the exchange had a day to give it later, in its files too.
+        ask_again_minutes: How long healing waits before it asks again for a day in which something is missing.
     """
 
-    sightings_apart_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+    sightings_apart_minutes: Annotated[int, Field(ge=1, le=10_080)] = 1_440
+    ask_again_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
 
     @property
     def apart(self) -> timedelta:
         """How long after one sighting another counts."""
         return timedelta(minutes=self.sightings_apart_minutes)
 
+    @property
+    def ask_again(self) -> timedelta:
+        """How long healing waits before it asks again."""
+        return timedelta(minutes=self.ask_again_minutes)
+
 
 class MaintenanceSettings(_Strict):
     """Looking after the tables.
 
     Attributes:
-        retention_hours: How long files stay that are no longer part of a table: so long a reader may work on one.
+        retention_hours: How long files stay that are no longer part of a table: so long a reader may work on one. At
+            most 30 days, for which the log of a table remembers what was removed.
         compact_files: A partition with more files than this is joined to one.
         keep_days: How long rows stay, by table; for those that are not named, for ever. Only what nothing else rests on
             can be named: ``failed_fetches``, ``rejected_ohlcv``.
     """
 
-    retention_hours: Annotated[int, Field(ge=1, le=87_600)] = 168
+    retention_hours: Annotated[int, Field(ge=1, le=720)] = 168
     compact_files: Annotated[int, Field(ge=1, le=10_000)] = 4
     keep_days: dict[Literal["failed_fetches", "rejected_ohlcv"], Annotated[int, Field(ge=1)]] = {"failed_fetches": 90}
 
@@ -185,7 +193,8 @@ class BigQuerySettings(_Strict):
         write_endpoint: Where the Storage Write API is, as ``host:port``, for an emulator; None: Google's.
         merges_at_once: Slices of one table that one process replaces at the same time.
         timeout_s: Seconds until a request without an answer counts as failed.
-        attempts: How often it is tried.
+        patience_s: Seconds for which a request is repeated that failed for a reason that may pass, with waits that
+            grow to half a minute: Google's own clients take 600.
     """
 
     project: str | None = None
@@ -196,4 +205,4 @@ class BigQuerySettings(_Strict):
     write_endpoint: Annotated[str, Field(pattern=r"^[^/\s:]+:\d{1,5}$")] | None = None
     merges_at_once: Annotated[int, Field(ge=1, le=16)] = 2
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 60
-    attempts: Annotated[int, Field(ge=1, le=10)] = 5
+    patience_s: Annotated[float, Field(gt=0, le=3_600)] = 300

@@ -14,7 +14,7 @@ from mdp.domain.agreement import level_bound
 from mdp.domain.interval import Interval, format_time
 from mdp.domain.market import Market
 from mdp.pipeline.checking.agreement import Agreement, compare_exchanges
-from mdp.pipeline.checking.freshness import FRESH_WITHIN, lags, last_full_day
+from mdp.pipeline.checking.freshness import ends_missing, lags, last_full_day, last_minute_due
 from mdp.pipeline.checking.native import NativeComparison, NotJudged, compare_with_native
 from mdp.pipeline.checking.verdicts import SAMPLED
 from mdp.pipeline.coverage import failed_days
@@ -38,17 +38,23 @@ def spot_markets_of(settings: Settings) -> list[Market]:
 def is_fresh(
     store: dg.ResourceParam[CandleStore], settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
-    """Every market and index, each for itself, has minutes of the last 26 hours: none can hide another that is dead."""
-    found = lags(store, markets_of(settings), clock())
-    stale = [market for market, lag in found.items() if lag is None or lag > FRESH_WITHIN]
-    rows = [(str(market), "over a week" if lag is None else str(lag)) for market, lag in found.items()]
+    """The last UTC day is there to its last minute, of every market and index: none can hide another that is dead.
+
+    From 00:40 on; until then the day before it. A minute in a gap that is explained or permanent is there too.
+    """
+    now, markets = clock(), markets_of(settings)
+    found, missing = lags(store, markets, now), ends_missing(store, markets, now)
+    rows = [
+        (str(market), "over a week" if lag is None else str(lag), missing.get(market, "there"))
+        for market, lag in found.items()
+    ]
     return dg.AssetCheckResult(
-        passed=not stale,
+        passed=not missing,
         severity=WARN,
         metadata={
-            "lag": records_table(("market", "lag"), rows),
-            "stale": ", ".join(map(str, stale)) or "none",
-            "at most": str(FRESH_WITHIN),
+            "lag": records_table(("market", "lag", "last minute"), rows),
+            "stale": ", ".join(map(str, missing)) or "none",
+            "last minute": format_time(last_minute_due(now).start),
         },
     )
 
@@ -59,13 +65,13 @@ def exchanges_agree(
 ) -> dg.AssetCheckResult:
     """On the last full day the exchanges of each symbol tell of one market: price level, distance by minute, time.
 
-    Names the exchange that disagrees with most others, and by how much its candles look shifted. Not passed when a
-    symbol could not be judged: fewer than two exchanges with candles of the day.
+    Names the exchange that disagrees with most others, and by how much its candles look shifted. Not passed when any
+    two disagree, named or not, nor when a symbol could not be judged: fewer than two exchanges with candles of the day.
     """
     window = last_full_day(clock())
     found = compare_exchanges(store, spot_markets_of(settings), window)
     return dg.AssetCheckResult(
-        passed=bool(found.standings) and not found.apart and not found.not_judged,
+        passed=bool(found.standings) and not found.disputes and not found.not_judged,
         severity=WARN,
         metadata=_agreement_metadata(found, window),
     )
@@ -123,7 +129,7 @@ def _agreement_metadata(found: Agreement, window: Interval) -> dict[str, dg.Meta
     ]  # fmt: skip
     columns = ("exchange", "symbol", "against", "minutes", "level", "p99_distance", "correlation", "best_lag_minutes",
                "volume_correlation")  # fmt: skip
-    named = [(str(market), reason) for market, one in found.standings.items() for reason in one.reasons]
+    named = [(str(market), "yes" if market in found.apart else "no", why) for market, why in found.disputes]
     far = [
         (one.symbol, format_time(one.open_time), " ".join(f"{name}={close}" for name, close in one.closes.items()),
          f"{one.distance:.4%}")
@@ -134,7 +140,7 @@ def _agreement_metadata(found: Agreement, window: Interval) -> dict[str, dg.Meta
         "window": str(window),
         "markets compared": len(found.standings),
         "distance": records_table(columns, pairs),
-        "disagreeing": records_table(("market", "why"), named),
+        "disagreeing": records_table(("market", "named", "why"), named),
         "samples": records_table(("symbol", "open_time", "closes", "distance"), far),
         "not judged": records_table(("what", "why"), found.not_judged.items()),
         "level bound": f"{level_bound(min(spread, default=0.0)):.2%} at the smallest",

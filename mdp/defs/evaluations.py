@@ -6,7 +6,8 @@ Not here: what integrity means (``pipeline.integrity``), the checks themselves (
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, datetime
+from functools import partial
 from itertools import groupby, islice
 from typing import Any
 
@@ -46,7 +47,9 @@ INSPECTIONS: dict[str, Inspect] = {
 Verdicts = dict[tuple[Slice, date], Verdict]
 
 
-def verdicts_of(asset: str, store: CandleStore, parts: Iterable[Slice], run_id: str) -> Verdicts:
+def verdicts_of(
+    asset: str, store: CandleStore, parts: Iterable[Slice], run_id: str, *, rejected_since: datetime | None = None
+) -> Verdicts:
     """Judge the days of an asset that were collected; of the others there is nothing to judge.
 
     Args:
@@ -54,8 +57,11 @@ def verdicts_of(asset: str, store: CandleStore, parts: Iterable[Slice], run_id: 
         store: Where it is kept.
         parts: The slices of the run.
         run_id: The run.
+        rejected_since: Rejected rows received before may have been dropped for their age, and are not missed.
     """
     inspect = INSPECTIONS[asset]
+    if inspect is inspect_candles:
+        inspect = partial(inspect_candles, rejected_since=rejected_since)
     return {
         (part, day): verdict
         for part in LeftOut(store, run_id).without(parts)

@@ -41,9 +41,9 @@ class HealConfig(dg.Config):
     Attributes:
         markets: Such as ``binance:BTC-USDT``; empty: all of this environment.
         start: First day that should be stored, included: ``2024-12-25``. With ``end`` or not at all; then each market
-            is healed from its first to its last stored day.
+            is healed on the days of which anything is known.
         end: Day after the last.
-        last_days: Without ``start``: only so many days back are looked at; 0: all.
+        last_days: Without ``start``: the last days that are over, so many, all of which should be stored.
     """
 
     markets: list[str] = Field(default=[])
@@ -66,12 +66,12 @@ def heal(
 ) -> Iterator[Any]:
     """Find what is wrong, heal it, report each partition when it is durable, and compare before with after."""
     means = Means(
-        store, sources, native_sources, reference, clock, collecting, settings.gaps.apart,
+        store, sources, native_sources, reference, clock, collecting, settings.gaps.apart, settings.gaps.ask_again,
         Timeframe(settings.dvol.resolution), settings.dvol.max_age_minutes, context.run.run_id,
     )  # fmt: skip
     with as_failure():
-        markets, window, until = _asked(config, settings, clock)
-        healing = Healing(markets, window, means, until)
+        markets, window = _asked(config, settings, clock)
+        healing = Healing(markets, window, means, Interval(FIRST_DAY, clock()))
         context.log.info(f"{len(healing.found)} ailments of {len(markets)} markets")
         for treated in healing.treat():
             keep(store, treated.batch)
@@ -103,15 +103,17 @@ def daily_heal(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"heal-{day}", run_config=dg.RunConfig(ops={"heal": HealConfig(last_days=31)}))
 
 
-def _asked(config: HealConfig, settings: Settings, clock: Clock) -> tuple[list[Market], Interval | None, Interval]:
-    """The markets, the window that should be stored or None, and how far back to look for what is."""
+def _asked(config: HealConfig, settings: Settings, clock: Clock) -> tuple[list[Market], Interval | None]:
+    """The markets, and the days that should be stored, or None for those that are."""
     now = clock()
     if bool(config.start) != bool(config.end):
         given = f"start {config.start or 'nothing'}, end {config.end or 'nothing'}"
         raise InputError("start, end", got=given, expected="both, or neither for all that is stored")
     window = parse_days(config.start, config.end, now) if config.start else None
-    first = max(FIRST_DAY, now - timedelta(days=config.last_days)) if config.last_days else FIRST_DAY
-    return parse_markets(config.markets, settings), window, Interval(Timeframe.D1.floor(first), now)
+    if window is None and config.last_days:
+        today = Timeframe.D1.floor(now)
+        window = Interval(max(FIRST_DAY, today - timedelta(days=config.last_days)), today)
+    return parse_markets(config.markets, settings), window
 
 
 def _materialized(treated: Treated) -> Iterator[dg.AssetMaterialization]:

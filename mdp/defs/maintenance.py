@@ -28,7 +28,7 @@ class MaintenanceConfig(dg.Config):
 
     dry_run: bool = Field(default=False, description="Change nothing; count what would be removed.")
     retention_hours: int | None = Field(
-        default=None, ge=1, description="How long files stay that are no longer part of a table."
+        default=None, ge=1, le=720, description="How long files stay that are no longer part of a table."
     )
 
     def settings(self, settings: MaintenanceSettings) -> MaintenanceSettings:

@@ -1,7 +1,8 @@
 """Do the minutes of one symbol at several exchanges tell of one market? Level, distance and time, pair by pair.
 
 Pairs, and not the distance from a median: of three exchanges the median of the other two is their mean, which one bad
-exchange spoils for both good ones. An exchange is named when it disagrees with more than half of the others. Not here:
+exchange spoils for both good ones. An exchange is named when it disagrees with more than half of the others; a pair
+may disagree without either being named. Not here:
 one exchange for itself (``plausibility``), where the minutes come from (``pipeline.checking.agreement``).
 """
 
@@ -90,11 +91,13 @@ class Standing:
     Attributes:
         name: Of the exchange.
         pairs: Compared with it.
-        reasons: Why it is named: what disagrees, with whom; empty where it agrees with at least half of them.
+        disagreements: What disagrees, with whom.
+        reasons: Why it is named: the same, but empty where it agrees with at least half of them.
     """
 
     name: str
     pairs: tuple[Pair, ...]
+    disagreements: tuple[str, ...]
     reasons: tuple[str, ...]
 
 
@@ -140,9 +143,9 @@ def judge(pairs: Iterable[Pair]) -> list[Standing]:
     standings = []
     for name in sorted({name for pair in pairs for name in (pair.one, pair.other)}):
         own = [pair if pair.one == name else _turned(pair) for pair in pairs if name in (pair.one, pair.other)]
-        disagreeing = [reason for pair in own if (reason := disagreement(pair, spread))]
-        named = disagreeing if len(disagreeing) * 2 > len(own) else []
-        standings.append(Standing(name, tuple(own), tuple(named)))
+        disagreeing = tuple(reason for pair in own if (reason := disagreement(pair, spread)))
+        named = disagreeing if len(disagreeing) * 2 > len(own) else ()
+        standings.append(Standing(name, tuple(own), disagreeing, named))
     return standings
 
 

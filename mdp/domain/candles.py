@@ -92,7 +92,8 @@ GAP_SCHEMA = pl.Schema(
 
 ``source`` is what was asked last (``rest``, ``archive``, ``archive+rest``), ``seen_at`` when, ``first_seen_at`` when
 the slots were first found missing. ``sightings`` counts the times they were, far enough apart in time to be witnesses
-of their own; ``is_permanent`` from the second on. ``detail`` is where a known cause is written. The evidence of every
+of their own; ``is_permanent`` from the second on, unless the exchange contradicts itself: its last answer broke a
+rule, or its own longer candle holds more. ``detail`` is where a known cause is written. The evidence of every
 sighting is in ``gap_sightings``. What was stored before sightings were counted has null in the last four columns.
 """
 
@@ -112,10 +113,10 @@ SIGHTING_SCHEMA = pl.Schema(
 )
 """One run of slots, each time it was asked for and not given: what was asked, of whom, when.
 
-``finding`` is ``absent``: the answer held no candle; or what the exchange's own 5m candle over the slots says:
-``no_trades``: it holds no more than the minutes that are there; ``traded``: it holds more; ``absent_at_5m``: there is
-none. ``files`` names the bulk files that were read, with their checksums, ``requests`` counts those to the API,
-``detail`` tells the figures of a second opinion.
+``finding`` is ``absent``: the answer held no candle; ``rejected``: it held a row that broke a rule; or what the
+exchange's own 5m candle over the slots says: ``no_trades``: it holds no more than the minutes that are there;
+``traded``: it holds more; ``absent_at_5m``: there is none. ``files`` names the bulk files that were read, with their
+checksums, ``requests`` counts those to the API, ``detail`` names the rules, or tells the figures of a second opinion.
 """
 
 REVISION_SCHEMA = pl.Schema(

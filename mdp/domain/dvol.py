@@ -120,16 +120,16 @@ def find_revisions(stored: pl.DataFrame, candles: pl.DataFrame, asked: Asked, *,
         revised_at: When they came.
 
     Shape:
-        ``DVOL_SCHEMA`` and accepted ``RAW_SCHEMA`` in, ``REVISION_SCHEMA`` out: only ``old_close`` and ``new_close``
-        are set; ``timeframe`` is the length of the candle.
+        ``DVOL_SCHEMA`` and accepted ``RAW_SCHEMA`` in, ``REVISION_SCHEMA`` out: of the values only ``old_close`` and
+        ``new_close`` are set; ``timeframe`` is the length of the candle.
     """
     is_compared = (candle_minutes() == asked.timeframe.minutes) & (pl.col("hour_open_time") >= asked.window.start)
     old = stored.filter(is_compared).unique("hour_open_time", keep="first", maintain_order=True)
     if old.is_empty():
         return pl.DataFrame(schema=REVISION_SCHEMA)
     return find_candle_revisions(
-        _closes(old, asked.timeframe, open_time="hour_open_time", close="dvol"),
-        _closes(candles, asked.timeframe, open_time="open_time", close="close"),
+        _closes(old, asked.timeframe, open_time="hour_open_time", close="dvol", received_at="ingested_at"),
+        _closes(candles, asked.timeframe, open_time="open_time", close="close", received_at="fetched_at"),
         revised_at=revised_at,
     )
 
@@ -139,7 +139,7 @@ def candle_minutes() -> pl.Expr:
     return (pl.col("open_time") - pl.col("hour_open_time")).dt.total_minutes() - pl.col("age_minutes")
 
 
-def _closes(rows: pl.DataFrame, candle: Timeframe, *, open_time: str, close: str) -> pl.DataFrame:
+def _closes(rows: pl.DataFrame, candle: Timeframe, *, open_time: str, close: str, received_at: str) -> pl.DataFrame:
     """Candles of which only the close is known: Deribit's other prices are not what a minute carries."""
     known = {
         "exchange": pl.col("exchange"),
@@ -148,5 +148,6 @@ def _closes(rows: pl.DataFrame, candle: Timeframe, *, open_time: str, close: str
         "open_time": pl.col(open_time),
         "close": pl.col(close),
         "source": pl.col("source"),
+        "ingested_at": pl.col(received_at),
     }
     return rows.select(known.get(name, pl.lit(None, dtype=dtype)).alias(name) for name, dtype in CANDLE_SCHEMA.items())

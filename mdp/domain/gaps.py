@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 import polars as pl
 
-from mdp.domain.interval import Interval, subtract
+from mdp.domain.interval import Interval, merge
 from mdp.domain.timeframe import EPOCH, Timeframe
 
 Span = TypeVar("Span")
@@ -163,7 +163,7 @@ def _number(numbered: tuple[int, object]) -> int:
 
 
 class Tiling(NamedTuple):
-    """How recorded gaps fit what is missing, in slots: missing but not recorded; recorded where a candle is."""
+    """How recorded gaps fit what is missing, in slots: not recorded; recorded where a candle is, or twice."""
 
     unrecorded: int
     overlapping: int
@@ -184,10 +184,11 @@ def tile(missing: Iterable[Interval], recorded: Iterable[Interval], timeframe: T
     """
     missing, recorded = list(missing), list(recorded)
 
-    def slots_without(wholes: list[Interval], parts: list[Interval]) -> int:
-        return sum(rest.slots(timeframe) for whole in wholes for rest in subtract(whole, parts))
+    def slots(some: Iterable[Interval]) -> int:
+        return sum(one.slots(timeframe) for one in some)
 
-    return Tiling(slots_without(missing, recorded), slots_without(recorded, missing))
+    both = slots(piece.interval for piece in cut(missing, merge(recorded), lambda one: one) if piece.spans)
+    return Tiling(slots(missing) - both, slots(recorded) - both)
 
 
 @dataclass(frozen=True, slots=True)

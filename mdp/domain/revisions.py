@@ -10,10 +10,14 @@ from datetime import datetime
 import polars as pl
 
 from mdp.domain.candles import CANDLE_SCHEMA, REVISION_SCHEMA, VALUE_COLUMNS
+from mdp.domain.plausibility import CLOCKS_APART
 from mdp.domain.timeframe import Timeframe
 
 _KEY = ["exchange", "symbol", "timeframe", "open_time"]
 _COMPARED = (*VALUE_COLUMNS, "source")
+
+CHANGE: tuple[str, ...] = tuple(name for name in REVISION_SCHEMA if name not in ("revised_at", "old_ingested_at"))
+"""What a revision says was changed, as opposed to when that was recorded, and when the old values had been received."""
 
 
 def find_revisions(stored: pl.DataFrame, new: pl.DataFrame, *, revised_at: datetime) -> pl.DataFrame:
@@ -48,8 +52,37 @@ def find_revisions(stored: pl.DataFrame, new: pl.DataFrame, *, revised_at: datet
     )
 
 
+def each_change_once(revisions: pl.DataFrame) -> pl.DataFrame:
+    """Leave out revisions that say what the one before them of the same slot says.
+
+    Two runs that judge one slice at once both record what they find; nothing can change twice in the same way without
+    changing back between. A candle that was removed can: when it comes back that is no revision, but it has another
+    time of receipt then.
+
+    Args:
+        revisions: All of some slots, those of one moment in the order in which they were recorded.
+
+    Returns:
+        The first of each, in the order in which they were recorded.
+
+    Shape:
+        ``REVISION_SCHEMA`` in and out.
+    """
+    in_order = revisions.sort("revised_at", maintain_order=True)
+    if len(in_order) < 2:
+        return in_order
+    by_slot = in_order.with_row_index("place").sort(*_KEY, "place")
+    is_told = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in CHANGE)
+    was_there_once = pl.col("old_ingested_at") == pl.col("old_ingested_at").shift()
+    is_told &= pl.col("new_source").is_not_null() | was_there_once.fill_null(value=False)
+    return by_slot.filter(~is_told).sort("place").drop("place")
+
+
 def keep_first_received(stored: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     """Return ``new``, in which a candle that says what is stored keeps the source and the time it first came with.
+
+    A time of receipt at which the candle had not closed is not kept: the clock that told it was slow, or it came
+    unfinished and says the same by chance.
 
     Args:
         stored: What is stored of a window; any order. Of several rows that say the same the one received first counts.
@@ -60,6 +93,10 @@ def keep_first_received(stored: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame
     """
     if stored.is_empty() or new.is_empty():
         return new
+    closed: pl.Expr = pl.col("open_time") + pl.duration(minutes="minutes")
+    is_too_early = (pl.col("ingested_at") < closed - CLOCKS_APART).fill_null(value=False)
+    if stored.select(is_too_early.any()).item():
+        return keep_first_received(stored.filter(~is_too_early), new)
     same = [*_KEY, *VALUE_COLUMNS]
     if len(stored) == len(new) and stored.select(same).equals(new.select(same), null_equal=True):
         return stored
@@ -78,12 +115,14 @@ def rows_as_of(stored: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) 
 
     A change and a removal count from when they were recorded, a candle that was not there before from when it was
     received. Where it is not known when a changed candle had been received, it counts as received in time, and
-    ``ingested_at`` is null.
+    ``ingested_at`` is null. A revision whose new candle had been received no later than the old one repaired what
+    damage had made of the store: what it took away was never an answer, and it is passed by.
 
     Args:
         stored: The minutes stored now; any order, unique.
         revisions: All revisions of the same markets and window, in the order in which they were recorded; those of
-            runs that died before they stored the candles may be among them, as may those of other timeframes.
+            runs that died before they stored the candles may be among them, as may those of other timeframes and
+            doubled ones.
         moment: UTC.
 
     Returns:
@@ -93,7 +132,7 @@ def rows_as_of(stored: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) 
     Shape:
         ``CANDLE_SCHEMA`` of 1m and ``REVISION_SCHEMA`` in, ``CANDLE_SCHEMA`` out, sorted by key, unique.
     """
-    in_order = revisions.filter(timeframe=Timeframe.M1.value).sort("revised_at", maintain_order=True)
+    in_order = _without_repairs(each_change_once(revisions.filter(timeframe=Timeframe.M1.value)), stored)
     is_later = pl.col("revised_at") > moment
     undone = in_order.filter(is_later).unique(_KEY, keep="first", maintain_order=True)
     # Few minutes are ever revised: only they go through joins, which take longer than reading all of them.
@@ -106,6 +145,34 @@ def rows_as_of(stored: pl.DataFrame, revisions: pl.DataFrame, moment: datetime) 
     before = in_order.filter(~is_later).join(late, on=_KEY, how="semi").unique(_KEY, keep="last", maintain_order=True)
     recorded = _candles_of(before.filter(pl.col("new_source").is_not_null()), "new", received_at="revised_at")
     return _sorted_by_key(pl.concat([then.filter(is_known), recorded]))
+
+
+def _without_repairs(revisions: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Leave out what only repaired damage; the last of a slot first, for damage may come again and again."""
+    if revisions.is_empty():
+        return revisions
+    is_touched = pl.col("open_time").is_in(revisions["open_time"].unique().implode())
+    now = stored.filter(is_touched).unique(_KEY, keep="first")
+    # What stood there next is what the revision gave: so it is known when that had been received.
+    is_same = (pl.col(f"new_{name}").eq_missing(_then(f"old_{name}", name)) for name in VALUE_COLUMNS)
+    is_repair = pl.all_horizontal(
+        pl.col("new_source").is_not_null(),
+        _then("old_ingested_at", "ingested_at") <= pl.col("old_ingested_at"),
+        *is_same,
+    )
+    by_slot = (
+        revisions.with_row_index("place")
+        .sort(*_KEY, "place")
+        .join(now, on=_KEY, how="left", maintain_order="left")
+        .with_columns(is_last=~pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in _KEY))
+    )
+    left = by_slot.filter(~is_repair.fill_null(value=False)).sort("place").select(revisions.columns)
+    return left if len(left) == len(revisions) else _without_repairs(left, stored)
+
+
+def _then(of_next: str, of_stored: str) -> pl.Expr:
+    """What the next revision of the same slot took away; where there is none, what is stored."""
+    return pl.when("is_last").then(of_stored).otherwise(pl.col(of_next).shift(-1))
 
 
 def _sorted_by_key(rows: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ Not here: why a slot is missing (``gaps``), asking for it (``pipeline``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,13 +23,20 @@ PERMANENT_FROM = 2
 class Finding(StrEnum):
     """What was found of slots that hold no candle.
 
-    All but ``ABSENT`` are second opinions, told by the exchange's own longer candle over the slots.
+    ``ABSENT`` and ``REJECTED`` are answers: no row, or one that broke a rule. The others are second opinions, told by
+    the exchange's own longer candle over the slots.
     """
 
     ABSENT = "absent"
+    REJECTED = "rejected"
     NO_TRADES = "no_trades"
     TRADED = "traded"
     ABSENT_AT_5M = "absent_at_5m"
+
+    @property
+    def is_opinion(self) -> bool:
+        """Tell whether it is a second opinion, and no answer."""
+        return self not in (Finding.ABSENT, Finding.REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,8 @@ class SeenGap:
         first_seen_at: When it was found missing first; None: never, for it was not yet closed when it was asked for.
         seen_at: When it was found missing last.
         source: What was asked then.
+        is_disputed: Whether the exchange says that there is a candle all the same: the latest answer held a row, which
+            broke a rule, or its own longer candle holds more than the minutes that are there.
     """
 
     gap: Gap
@@ -68,11 +77,12 @@ class SeenGap:
     first_seen_at: datetime | None = None
     seen_at: datetime | None = None
     source: str | None = None
+    is_disputed: bool = False
 
     @property
     def is_permanent(self) -> bool:
-        """Tell whether enough sightings, apart in time, agree."""
-        return self.sightings >= PERMANENT_FROM
+        """Tell whether enough sightings, apart in time, agree, and nothing speaks against them."""
+        return self.sightings >= PERMANENT_FROM and not self.is_disputed
 
 
 def sightings_of(rows: pl.DataFrame) -> list[Sighting]:
@@ -103,30 +113,81 @@ def new_sightings(
         asked_at: When it was asked for.
         recorded: What was seen before.
         apart: What was seen closer than this to ``asked_at``, before or after, is no new witness: a run that is
-            repeated or goes on after it was killed adds nothing.
+            repeated or goes on after it was killed adds nothing. But after a row that was rejected it is news.
 
     Returns:
         Ascending, disjoint parts of ``missing``.
     """
-    absent = [one for one in recorded if one.finding is Finding.ABSENT]
-    new: list[Interval] = []
-    for piece in cut(missing, absent, lambda one: one.interval):
-        if any(abs(asked_at - one.fetched_at) < apart for one in piece.spans):
+    answers = [one for one in recorded if not one.finding.is_opinion]
+    return _pieces_where(missing, answers, lambda spans: not _is_known_absent(spans, asked_at, apart))
+
+
+def new_rejections(
+    rejected: Iterable[Interval], detail: str, asked_at: datetime, recorded: Iterable[Sighting]
+) -> list[Interval]:
+    """Return what is to be recorded of slots whose row broke a rule: where the latest answer was another one.
+
+    Args:
+        rejected: Ascending, disjoint.
+        detail: Which rules it broke.
+        asked_at: When it was given.
+        recorded: What was seen before.
+    """
+    answers = [one for one in recorded if not one.finding.is_opinion]
+
+    def is_new(spans: Sequence[Sighting]) -> bool:
+        last = max((one for one in spans if one.fetched_at <= asked_at), key=_answered_at, default=None)
+        return last is None or (last.finding, last.detail) != (Finding.REJECTED, detail)
+
+    return _pieces_where(rejected, answers, is_new)
+
+
+def rejected_last(runs: Iterable[Interval], recorded: Iterable[Sighting]) -> list[Interval]:
+    """Return the parts of some runs, ascending and disjoint, of which the latest answer was a row that broke a rule."""
+    answers = [one for one in recorded if not one.finding.is_opinion]
+    return _pieces_where(runs, answers, _is_rejected)
+
+
+def _pieces_where(
+    runs: Iterable[Interval], sightings: Iterable[Sighting], holds: Callable[[Sequence[Sighting]], bool]
+) -> list[Interval]:
+    """The parts of some runs over whose sightings something holds; those of one run that touch are one."""
+    found: list[Interval] = []
+    for piece in cut(runs, sightings, lambda one: one.interval):
+        if not holds(piece.spans):
             continue
-        if new and not piece.is_first and new[-1].end == piece.interval.start:
-            new[-1] = Interval(new[-1].start, piece.interval.end)
+        if found and not piece.is_first and found[-1].end == piece.interval.start:
+            found[-1] = Interval(found[-1].start, piece.interval.end)
         else:
-            new.append(piece.interval)
-    return new
+            found.append(piece.interval)
+    return found
+
+
+def _is_known_absent(answers: Sequence[Sighting], asked_at: datetime, apart: timedelta) -> bool:
+    is_near = any(one.finding is Finding.ABSENT and abs(asked_at - one.fetched_at) < apart for one in answers)
+    return is_near and not _is_rejected([
+        one for one in answers
+        if one.fetched_at < asked_at or (one.fetched_at == asked_at and one.finding is Finding.ABSENT)
+    ])  # fmt: skip
+
+
+def _is_rejected(answers: Sequence[Sighting]) -> bool:
+    """Tell whether the latest of some answers is a row that broke a rule."""
+    return bool(answers) and max(answers, key=_answered_at).finding is Finding.REJECTED
+
+
+def _answered_at(one: Sighting) -> tuple[datetime, bool]:
+    """Of what one asking was taken for, first for an absent row, then for a rejected one, the latter holds."""
+    return one.fetched_at, one.finding is Finding.REJECTED
 
 
 def facts_of(sightings: Iterable[Sighting]) -> list[Fact]:
-    """Return what second opinions make known of the slots, the latest first."""
-    opinions = [one for one in sightings if one.finding is not Finding.ABSENT]
-    opinions.sort(key=lambda one: (one.fetched_at, one.finding, one.detail or ""), reverse=True)
+    """Return what second opinions and rejected rows make known of the slots, the latest first."""
+    known = [one for one in sightings if one.finding is not Finding.ABSENT]
+    known.sort(key=_in_order, reverse=True)
     return [
         Fact(one.interval, Cause.NO_TRADES if one.finding is Finding.NO_TRADES else Cause.UNKNOWN, one.detail)
-        for one in opinions
+        for one in known
     ]
 
 
@@ -141,13 +202,11 @@ def with_history(gaps: Sequence[Gap], sightings: Iterable[Sighting], apart: time
     Returns:
         Ascending gaps that cover the same slots, cut where their histories differ.
     """
-    absent = sorted(
-        (one for one in sightings if one.finding is Finding.ABSENT), key=lambda one: (one.fetched_at, one.source)
-    )
+    in_order = sorted(sightings, key=_in_order)
     seen: list[SeenGap] = []
     waiting = iter(gaps)
     gap = Gap(Interval(EPOCH, EPOCH), Cause.UNKNOWN)
-    for piece in cut((gap.interval for gap in gaps), absent, lambda one: one.interval):
+    for piece in cut((gap.interval for gap in gaps), in_order, lambda one: one.interval):
         if piece.is_first:
             gap = next(waiting)
         mine = _seen(replace(gap, interval=piece.interval), piece.spans, apart)
@@ -160,7 +219,20 @@ def with_history(gaps: Sequence[Gap], sightings: Iterable[Sighting], apart: time
 
 
 def _seen(gap: Gap, in_order: Sequence[Sighting], apart: timedelta) -> SeenGap:
-    if not in_order:
-        return SeenGap(gap)
-    times = [one.fetched_at for one in in_order]
-    return SeenGap(gap, count_apart(times, apart), times[0], times[-1], in_order[-1].source)
+    is_disputed = gap.cause is Cause.UNKNOWN and _is_disputed(in_order)
+    absent = [one for one in in_order if one.finding is Finding.ABSENT]
+    if not absent:
+        return SeenGap(gap, is_disputed=is_disputed)
+    times = [one.fetched_at for one in absent]
+    return SeenGap(gap, count_apart(times, apart), times[0], times[-1], absent[-1].source, is_disputed)
+
+
+def _is_disputed(in_order: Sequence[Sighting]) -> bool:
+    """Tell whether the exchange, asked last, gave a row or says that there was trading."""
+    opinions = [one for one in in_order if one.finding.is_opinion]
+    was_traded = bool(opinions) and opinions[-1].finding is Finding.TRADED
+    return was_traded or _is_rejected([one for one in in_order if not one.finding.is_opinion])
+
+
+def _in_order(one: Sighting) -> tuple[datetime, str, str, str]:
+    return one.fetched_at, one.finding.value, one.source, one.detail or ""

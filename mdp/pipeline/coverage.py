@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 import polars as pl
 
-from mdp.domain.candles import TIME
 from mdp.domain.dvol import LENGTHS
-from mdp.domain.gaps import Cause, Coverage, find_gaps
-from mdp.domain.interval import DAY, Interval, merge, subtract
+from mdp.domain.gaps import Cause, Coverage, cut, find_gaps
+from mdp.domain.interval import Interval, merge
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import days_of, parts_of, rows_by_day
 from mdp.pipeline.failed_days import FailedDays, days_failed
 from mdp.pipeline.integrity import inspect_resampled
-from mdp.ports import DVOL, GAPS, OHLCV, CandleStore, Slice
+from mdp.ports import DVOL, FETCHES, GAPS, OHLCV, CandleStore, Slice
 
 NOT_RESAMPLED = "not resampled"
 """What is left to do on a day whose longer candles are not those of its minutes."""
@@ -57,24 +56,33 @@ def coverage_by_day(store: CandleStore, market: Market, window: Interval) -> dic
     return found
 
 
-def stored_days(store: CandleStore, market: Market, within: Interval) -> Interval | None:
-    """Return the days from the first to the last of which anything is known; None when there is none.
+def known_days(store: CandleStore, market: Market, within: Interval) -> list[Interval]:
+    """Return the stretches of whole UTC days of which anything is known: ascending, none touches another.
 
-    Known is a day of which a candle or a gap is stored, or of which is written down that it could not be collected.
+    Known is a day that was asked for, of which a candle or a gap is stored, or of which is written down that it could
+    not be collected.
+
+    Args:
+        store: Where.
+        market: A spot market or a volatility index.
+        within: What of it begins outside counts for nothing.
     """
     part = Slice(market, (Timeframe.M1,), within)
-    failed = [
-        moment for one in failed_days(store, market, within) for moment in (one.window.start, one.window.end - DAY)
-    ]
-    known = [
+    asked_at = LENGTHS if market.is_volatility_index else part.timeframes
+    moments = [
         _minutes(store, part)["open_time"],
-        store.read(GAPS, part)["start"],
-        pl.Series("start", failed, dtype=TIME),
+        store.read(GAPS, part, columns=["start"])["start"],
+        store.read(FETCHES, Slice(market, asked_at, within), columns=["window_start"])["window_start"],
     ]
-    first, last = pl.concat(known).min(), pl.concat(known).max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        return None
-    return Interval.of_days(first.date(), last.date())
+    days = {day for some in moments for day in some.dt.date().unique().to_list()}
+    failed = [one.window for one in failed_days(store, market, within)]
+    return merge([*(Interval.of_day(day) for day in days), *failed])
+
+
+def stored_days(store: CandleStore, market: Market, within: Interval) -> Interval | None:
+    """Return the days from the first to the last of which anything is known; None when there is none."""
+    known = known_days(store, market, within)
+    return Interval(known[0].start, known[-1].end) if known else None
 
 
 def coverage_of_stored_days(store: CandleStore, market: Market, within: Interval) -> dict[date, Coverage]:
@@ -178,14 +186,15 @@ def _minutes(store: CandleStore, part: Slice) -> pl.DataFrame:
 def _coverage(open_times: pl.Series, recorded: pl.DataFrame, whole: Interval) -> Coverage:
     missing: Counter[Cause] = Counter()
     permanent = 0
-    rest = find_gaps(open_times, Timeframe.M1, whole)
-    for start, end, name, is_permanent in recorded.select("start", "end", "cause", "is_permanent").iter_rows():
-        gap, cause = Interval(start, end), Cause(name)
-        slots = sum(gap.intersect(hole).slots(Timeframe.M1) for hole in rest)
+    gaps = [
+        (Interval(start, end), Cause(name), bool(is_permanent))
+        for start, end, name, is_permanent in recorded.select("start", "end", "cause", "is_permanent").iter_rows()
+    ]
+    for piece in cut(find_gaps(open_times, Timeframe.M1, whole), gaps, lambda gap: gap[0]):
+        slots = piece.interval.slots(Timeframe.M1)
+        _, cause, is_permanent = piece.spans[0] if piece.spans else (whole, Cause.UNFETCHED, False)
         missing[cause] += slots
         permanent += slots if is_permanent and not cause.is_explained else 0
-        rest = [left for hole in rest for left in subtract(hole, [gap])]
-    missing[Cause.UNFETCHED] += sum(hole.slots(Timeframe.M1) for hole in rest)
     expected = whole.slots(Timeframe.M1)
     by_cause = {cause: slots for cause, slots in missing.items() if slots}
     return Coverage(expected, expected - missing.total(), by_cause, permanent)

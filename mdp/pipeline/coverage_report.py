@@ -18,6 +18,7 @@ from mdp.domain.candles import TIME
 from mdp.domain.gaps import Cause
 from mdp.domain.interval import DAY, Interval, merge
 from mdp.domain.market import Market
+from mdp.domain.revisions import each_change_once
 from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.coverage import failed_days
 from mdp.pipeline.failed_days import FailedDays
@@ -187,12 +188,13 @@ def _minute_us(moment: datetime) -> int:
 def _with_changes(rows: pl.DataFrame, store: CandleStore, market: Market, days: Interval) -> pl.DataFrame:
     """Count the rejected rows and the revisions of each day; those of hours of an index too."""
     asked_at = (Timeframe.M1, Timeframe.H1) if market.is_volatility_index else (Timeframe.M1,)
-    for name, table, column in (
-        ("rejected", REJECTED_OHLCV, "window_start"),
-        ("revised", REVISIONS, "open_time"),
-    ):
-        found = store.read(table, Slice(market, asked_at, days), columns=[column])
-        counts = found.group_by(pl.col(column).dt.date().alias("day")).agg(pl.len().cast(pl.Int64).alias("found"))
+    part = Slice(market, asked_at, days)
+    changes = {
+        "rejected": store.read(REJECTED_OHLCV, part, columns=["window_start"])["window_start"],
+        "revised": each_change_once(store.read(REVISIONS, part))["open_time"],
+    }
+    for name, times in changes.items():
+        counts = times.dt.date().alias("day").value_counts(name="found").cast({"found": pl.Int64})
         joined = rows.drop(name).join(counts, on="day", how="left", maintain_order="left")
         rows = joined.with_columns(pl.col("found").fill_null(0).alias(name)).select(DAY_SCHEMA.names())
     return rows

@@ -28,7 +28,8 @@ def batch_of_fetched(part: Slice, table: Table, rows: pl.DataFrame, fetched: Fet
     """
     rows = rows.sort("window_start", "open_time", maintain_order=True)
     reports = report_days(rows, "window_start", part)
-    sources = {day: _source(found, fetched, part) for day, found in rows_by_day(rows, "window_start", part)}
+    found = dict(rows_by_day(rows, "window_start", part))
+    sources = {day: _source(found[day], fetched, part, window) for day, window in days_of(part)}
     evidence = pl.DataFrame(
         [
             (part.market.exchange.value, part.market.symbol_key, part.timeframes[0].value, window.start, window.end,
@@ -59,13 +60,16 @@ def batch_of_fetched(part: Slice, table: Table, rows: pl.DataFrame, fetched: Fet
     )
 
 
-def _source(rows: pl.DataFrame, fetched: Fetched, part: Slice) -> str:
-    """``rest``, ``archive`` or ``archive+rest``: where the rows of a day came from, or where none were found."""
-    found = sorted(rows["source"].unique().to_list())
-    if found:
-        return "+".join(found)
-    is_archive = any(_overlap(file.window, part.window) for file in fetched.files)
-    return "archive" if is_archive and not fetched.requests else "rest"
+def _source(rows: pl.DataFrame, fetched: Fetched, part: Slice, day: Interval) -> str:
+    """``rest``, ``archive`` or ``archive+rest``: where the rows of a day came from, and who was asked for the others.
+
+    Of what a file does not hold, the API is asked: where slots are missing and there were requests, it was.
+    """
+    found = set(rows["source"].unique().to_list())
+    if rows["open_time"].n_unique() < day.slots(part.timeframes[0]):
+        found |= {"archive"} if any(_overlap(file.window, day) for file in fetched.files) else set()
+        found |= {"rest"} if fetched.requests or not found else set()
+    return "+".join(sorted(found))
 
 
 def _files(part: Slice, fetched: Fetched) -> pl.DataFrame:

@@ -5,19 +5,22 @@ Not here: what is found out, as values (``explanation``), showing it (``cli``).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from mdp.config.reference import Reference
+from mdp.domain.amounts import slack
 from mdp.domain.candles import VALUE_COLUMNS
 from mdp.domain.dvol import LENGTHS
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.market import Market
 from mdp.domain.resample import resample_all
+from mdp.domain.revisions import each_change_once
 from mdp.domain.timeframe import RESAMPLED, Timeframe
-from mdp.errors import InputError, SnapshotMissing
+from mdp.errors import InputError, OutdatedStore, SnapshotMissing, StoreCorrupt
 from mdp.pipeline.explanation import Bucket, Evidence, Explanation, Held, Row, State
 from mdp.pipeline.snapshots import read_snapshot
 from mdp.ports import (
@@ -36,6 +39,8 @@ from mdp.ports import (
     Slice,
     Table,
 )
+
+_log = logging.getLogger(__name__)
 
 _AROUND = timedelta(days=7)
 _FILE_DAYS = timedelta(days=31)
@@ -106,7 +111,7 @@ def _evidence(store: CandleStore, around: Slice, slot: Interval, row: Row | None
     answered = _carried(slot, row) if is_index else slot
     raw = _opening_in(store.read(RAW_DVOL if is_index else RAW_OHLCV, around), answered)
     rejected = _opening_in(store.read(REJECTED_OHLCV, around), answered)
-    revisions = store.read(REVISIONS, Slice(market, asked_at, answered)).sort("revised_at", maintain_order=True)
+    revisions = each_change_once(store.read(REVISIONS, Slice(market, asked_at, answered)))
     if is_index:
         raw, rejected, revisions = (_closed_by(rows, slot.start) for rows in (raw, rejected, revisions))
     return Evidence(
@@ -204,7 +209,7 @@ def _agree(stored: Row | None, made: Row | None) -> bool:
     for name in (*VALUE_COLUMNS, "minutes"):
         ours, theirs = stored[name], made[name]
         is_sum = name in ("volume", "quote_volume") and ours is not None and theirs is not None
-        if abs(ours - theirs) > 5e-9 + 1e-12 * abs(theirs) if is_sum else ours != theirs:
+        if abs(ours - theirs) > slack(theirs) if is_sum else ours != theirs:
             return False
     return True
 
@@ -215,6 +220,9 @@ def _snapshots(store: CandleStore, table: Table, part: Slice, row: Row | None) -
         try:
             found = _one(read_snapshot(store, name, table, part))
         except (InputError, SnapshotMissing):  # it does not hold the slot, or was deleted just now
+            continue
+        except (StoreCorrupt, OutdatedStore) as error:  # what is known of a candle does not end with one bad snapshot
+            _log.warning("snapshot %s cannot be read: %s", name, error)
             continue
         yield Held(name, found, found == row)
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from mdp.domain.candles import require_schema
 from mdp.errors import InputError, SchemaMismatch, StoreCorrupt
-from mdp.pipeline.manifests import HELD, Manifest, decode_as, encode
+from mdp.pipeline.manifests import HELD, Manifest, decode_as, encode, require_known
 from mdp.pipeline.snapshots import Advance, Difference, Verification, say_nothing, verify
 from mdp.ports import CandleStore, Slice, Table
 
@@ -72,7 +72,7 @@ def read_export(folder: Path) -> Export:
 
     Raises:
         InputError: not an exported snapshot.
-        OutdatedStore: of a later format.
+        OutdatedStore: of a later format, or with columns that this version does not know.
         StoreCorrupt: its manifest cannot be read.
     """
     path = folder / MANIFEST
@@ -81,7 +81,9 @@ def read_export(folder: Path) -> Export:
     except OSError as error:
         expected = f"the folder of an exported snapshot, with its {MANIFEST} ({error.strerror})"
         raise InputError("folder", got=str(folder), expected=expected) from error
-    return decode_as(body, Export, str(path))
+    export = decode_as(body, Export, str(path))
+    require_known(export.snapshot)
+    return export
 
 
 def read_exported(folder: Path, export: Export, table: Table, part: Slice) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from mdp.pipeline.exported import MANIFEST, Export, File
 from mdp.pipeline.manifests import FORMAT, Part, Wanted
 from mdp.pipeline.snapshots import Advance, manifest_of, say_nothing
 from mdp.ports import CandleStore
+from mdp.storage.disk import make_directory, sync_directories, write_synced
 
 README = "README.txt"
 
@@ -42,7 +43,7 @@ manifest.json names the rows, digests and sources of each part, and the SHA-256 
 
 
 def export_snapshot(store: CandleStore, name: str, folder: Path, *, advance: Advance = say_nothing) -> Export:
-    """Write a snapshot as a folder: all of it, or nothing.
+    """Write a snapshot as a folder: all of it, or nothing. It survives a power cut once this returns.
 
     Args:
         store: Where the snapshot is.
@@ -66,8 +67,8 @@ def export_snapshot(store: CandleStore, name: str, folder: Path, *, advance: Adv
             files += [_write(unfinished, number, path, piece) for path, piece in _pieces(wanted, rows)]
             advance(number + 1, len(manifest.parts))
         export = Export(format=FORMAT, snapshot=manifest, files=tuple(files))
-        _write_durably(unfinished / README, _HOW_TO_READ.encode())
-        _write_durably(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(export), indent=2) + b"\n")
+        write_synced(unfinished / README, _HOW_TO_READ.encode())
+        write_synced(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(export), indent=2) + b"\n")
     return export
 
 
@@ -80,13 +81,15 @@ def _require_free(folder: Path) -> None:
 
 @contextmanager
 def _published_whole(folder: Path) -> Iterator[Path]:
-    """Give a hidden sibling that takes the folder's name once all went well, and is removed otherwise."""
+    """Give a hidden sibling that takes the folder's name once all is on the disk itself, and is removed otherwise."""
     folder = folder.absolute()
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        unfinished.mkdir(parents=True)
+        make_directory(unfinished)
         yield unfinished
+        sync_directories(unfinished)
         unfinished.replace(folder)
+        sync_directories(folder.parent, is_deep=False)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -115,14 +118,7 @@ def _pieces(wanted: Wanted, rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFr
 def _write(folder: Path, part: int, path: str, rows: pl.DataFrame) -> File:
     body = io.BytesIO()
     rows.write_parquet(body, compression="zstd")
-    _write_durably(folder / path, body.getbuffer())
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    write_synced(folder / path, body.getbuffer())
     sha256 = hashlib.sha256(body.getbuffer()).hexdigest()
     return File(path=path, part=part, rows=len(rows), size=body.tell(), sha256=sha256)
-
-
-def _write_durably(path: Path, body: bytes | memoryview) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())

@@ -9,19 +9,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import polars as pl
 
 from mdp.config.reference import Reference
 from mdp.domain.candles import GAP_SCHEMA, SIGHTING_SCHEMA
-from mdp.domain.gaps import explain, find_gaps
-from mdp.domain.interval import DAY, Interval
-from mdp.domain.sightings import Finding, SeenGap, Sighting, facts_of, new_sightings, sightings_of, with_history
+from mdp.domain.gaps import cut, explain, find_gaps
+from mdp.domain.interval import DAY, Interval, merge
+from mdp.domain.sightings import (
+    Finding,
+    SeenGap,
+    Sighting,
+    facts_of,
+    new_rejections,
+    new_sightings,
+    sightings_of,
+    with_history,
+)
 from mdp.domain.timeframe import Timeframe
 from mdp.ports import ARCHIVE_FILES, FETCHES, GAP_SIGHTINGS, CandleStore, Slice
 
-APART = timedelta(hours=1)
+Item = TypeVar("Item")
+
+APART = timedelta(days=1)
 """How far apart two sightings count as two, where the settings do not say otherwise."""
 
 
@@ -39,7 +50,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The latest time a day was asked for: when, of whom, and what it took.
+    """The latest time a day was asked for and answered: when, of whom, and what it took.
+
+    An answer without a request and without a file came from what an earlier asking had left behind: it says nothing
+    new, and the asking is an earlier one.
 
     Attributes:
         source: ``rest``, ``archive`` or ``archive+rest``.
@@ -52,6 +66,11 @@ class Asking:
     requests: int
     files: tuple[str, ...]
     fetched_at: datetime
+
+    @property
+    def is_witness(self) -> bool:
+        """Tell whether anybody was asked."""
+        return bool(self.requests or self.files)
 
 
 class GapEvidence:
@@ -70,20 +89,26 @@ class GapEvidence:
         self._reference = reference
         self._apart = apart
 
-    def see(self, open_times: pl.Series, timeframe: Timeframe, first_slot: datetime | None) -> Seen:
+    def see(
+        self, open_times: pl.Series, timeframe: Timeframe, first_slot: datetime | None, rejected: pl.DataFrame
+    ) -> Seen:
         """Find the missing slots of each day at one timeframe, with their causes and their history.
 
         Args:
             open_times: Slots that hold a candle.
             timeframe: Their grid.
             first_slot: First slot that can hold one; None: not established.
+            rejected: Rows that broke a rule: a slot of theirs that holds no candle was given, and is not absent.
+
+        Shape:
+            ``rejected``: of ``REJECTED_SCHEMA``; those of other timeframes count for nothing.
         """
         missing = [run for day in self._part.window.days() for run in find_gaps(open_times, timeframe, day)]
         if not missing:
             return Seen(GAP_SCHEMA.to_frame(), SIGHTING_SCHEMA.to_frame())
         recorded = self._recorded(timeframe)
-        new = [*self._new(missing, timeframe, recorded)]
-        known = [*recorded, *(Sighting(run, Finding.ABSENT, asking.source, asking.fetched_at) for run, asking in new)]
+        new = [*self._new(missing, timeframe, recorded, _rules_broken(rejected, timeframe))]
+        known = [*recorded, *(sighting for sighting, _ in new)]
         gaps = explain(missing, [*self._reference.facts_of(self._part.market, first_slot), *facts_of(known)])
         return Seen(
             self._gap_rows(with_history(gaps, known, self._apart), timeframe),
@@ -94,41 +119,55 @@ class GapEvidence:
         return sightings_of(self._store.read(GAP_SIGHTINGS, Slice(self._part.market, (timeframe,), self._part.window)))
 
     def _new(
-        self, missing: Sequence[Interval], timeframe: Timeframe, recorded: Sequence[Sighting]
-    ) -> Iterable[tuple[Interval, Asking]]:
+        self,
+        missing: Sequence[Interval],
+        timeframe: Timeframe,
+        recorded: Sequence[Sighting],
+        broken: Sequence[tuple[Interval, str]],
+    ) -> Iterable[tuple[Sighting, Asking]]:
         """What of the missing runs had closed when its day was asked for, and is not recorded yet."""
-        seen_on: dict[datetime, list[Sighting]] = {}
-        for one in recorded:
-            seen_on.setdefault(Timeframe.D1.floor(one.interval.start), []).append(one)
-        runs_of: dict[datetime, list[Interval]] = {}
-        for run in missing:
-            runs_of.setdefault(Timeframe.D1.floor(run.start), []).append(run)
-        for day, runs in runs_of.items():
-            if asking := self._askings.get(day):
-                closed = Interval(min(day, asking.fetched_at), timeframe.floor(asking.fetched_at))
-                witnessed = [part for run in runs if not (part := run.intersect(closed)).is_empty]
-                for run in new_sightings(witnessed, asking.fetched_at, seen_on.get(day, []), self._apart):
-                    yield run, asking
+        seen_on = _by_day((one.interval.start, one) for one in recorded)
+        broken_on = _by_day((one[0].start, one) for one in broken)
+        for day, runs in _by_day((run.start, run) for run in missing).items():
+            asking = self._askings.get(day)
+            if asking is None or not asking.is_witness:
+                continue
+            until = timeframe.floor(asking.fetched_at)
+            closed = Interval(min(day, until), until)
+            witnessed = [part for run in runs if not (part := run.intersect(closed)).is_empty]
+            pieces = [*cut(witnessed, broken_on.get(day, []), lambda one: one[0])]
+            known = seen_on.get(day, [])
+            absent = merge(piece.interval for piece in pieces if not piece.spans)
+            for run in new_sightings(absent, asking.fetched_at, known, self._apart):
+                yield Sighting(run, Finding.ABSENT, asking.source, asking.fetched_at), asking
+            for rules in dict.fromkeys(piece.spans[0][1] for piece in pieces if piece.spans):
+                given = merge(piece.interval for piece in pieces if piece.spans and piece.spans[0][1] == rules)
+                for run in new_rejections(given, rules, asking.fetched_at, known):
+                    yield Sighting(run, Finding.REJECTED, asking.source, asking.fetched_at, rules), asking
 
     @cached_property
     def _askings(self) -> dict[datetime, Asking]:
-        """By the first instant of the day, the latest time it was asked for."""
+        """By the first instant of the day, the latest time it was asked for and answered."""
         columns = ["window_start", "source", "requests", "fetched_at"]
         fetches = self._store.read(FETCHES, self._part, columns=columns).sort("fetched_at", maintain_order=True)
         times: dict[datetime, list[tuple[str, int, datetime]]] = {}
         for start, source, requests, fetched_at in fetches.select(columns).iter_rows():
             times.setdefault(start, []).append((source, requests, fetched_at))
-        files = self._files
-        found = {}
-        for start, asked in times.items():
-            source, requests, fetched_at = asked[-1]
-            before = asked[-2][2] if len(asked) > 1 else None
-            mine = tuple(
+        return {start: self._asking(start, asked) for start, asked in times.items()}
+
+    def _asking(self, day: datetime, asked: Sequence[tuple[str, int, datetime]]) -> Asking:
+        """The latest of the times a day was asked for that anybody answered; where nobody did, the latest."""
+        before: datetime | None = None
+        found: Asking | None = None
+        for source, requests, fetched_at in asked:
+            files = tuple(
                 name
-                for window, name, read_at in files
-                if window.contains(start) and read_at <= fetched_at and (before is None or read_at > before)
+                for window, name, read_at in self._files
+                if window.contains(day) and read_at <= fetched_at and (before is None or read_at > before)
             )
-            found[start] = Asking(source, requests, mine, fetched_at)
+            one, before = Asking(source, requests, files, fetched_at), fetched_at
+            found = one if found is None or one.is_witness or not found.is_witness else found
+        assert found is not None  # a day is asked for at least once
         return found
 
     @cached_property
@@ -156,20 +195,36 @@ class GapEvidence:
         return pl.DataFrame(rows, schema=GAP_SCHEMA, orient="row")
 
 
-def sighting_rows(
-    part: Slice,
-    runs: Iterable[tuple[Interval, Asking]],
-    finding: Finding = Finding.ABSENT,
-    detail: str | None = None,
-) -> pl.DataFrame:
+def sighting_rows(part: Slice, new: Iterable[tuple[Sighting, Asking]]) -> pl.DataFrame:
     """Return what was seen of some runs of slots as rows of ``SIGHTING_SCHEMA``."""
     market, timeframe = part.market, part.timeframes[0]
     return pl.DataFrame(
         [
-            (market.exchange.value, market.symbol_key, timeframe.value, run.start, run.end, run.slots(timeframe),
-             finding.value, asking.source, asking.requests, list(asking.files), asking.fetched_at, detail)
-            for run, asking in runs
+            (market.exchange.value, market.symbol_key, timeframe.value, one.interval.start, one.interval.end,
+             one.interval.slots(timeframe), one.finding.value, one.source, asking.requests, list(asking.files),
+             one.fetched_at, one.detail)
+            for one, asking in new
         ],
         schema=SIGHTING_SCHEMA,
         orient="row",
     )  # fmt: skip
+
+
+def _by_day(timed: Iterable[tuple[datetime, Item]]) -> dict[datetime, list[Item]]:
+    days: dict[datetime, list[Item]] = {}
+    for moment, item in timed:
+        days.setdefault(Timeframe.D1.floor(moment), []).append(item)
+    return days
+
+
+def _rules_broken(rejected: pl.DataFrame, timeframe: Timeframe) -> list[tuple[Interval, str]]:
+    """The slots of rejected rows, ascending, each once, with the rules that were broken there."""
+    mine = rejected.filter((pl.col("timeframe") == timeframe.value) & pl.col("open_time").is_not_null())
+    rules: dict[datetime, set[str]] = {}
+    for open_time, broken in mine.select("open_time", "failed_rules").iter_rows():
+        if timeframe.is_on_grid(open_time):
+            rules.setdefault(open_time, set()).update(broken)
+    return [
+        (Interval(slot, slot + timeframe.duration), f"given, and rejected: {', '.join(sorted(names))}")
+        for slot, names in sorted(rules.items())
+    ]

@@ -12,6 +12,7 @@ from datetime import date, datetime
 import polars as pl
 
 from mdp.domain import dvol
+from mdp.domain.amounts import slack
 from mdp.domain.candles import VALUE_COLUMNS
 from mdp.domain.gaps import Cause, find_gaps, tile
 from mdp.domain.interval import Interval, subtract
@@ -22,7 +23,7 @@ from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.pipeline.batches import days_of, report_days, rows_by_day
 from mdp.pipeline.checking import examples
 from mdp.pipeline.checking.verdicts import Example, Findings, Verdict
-from mdp.pipeline.raw_comparison import unlike_raw
+from mdp.pipeline.raw_comparison import Unlike, compare_with_raw
 from mdp.ports import DVOL, FETCHES, GAPS, OHLCV, RAW_DVOL, RAW_OHLCV, CandleStore, Slice, Table
 
 _RULES_OF_A_ROW = ("prices_are_finite", "prices_are_positive", "high_is_highest", "low_is_lowest",
@@ -44,14 +45,17 @@ def inspect_raw_dvol(store: CandleStore, part: Slice) -> dict[date, Verdict]:
     return _inspect_raw(store, RAW_DVOL, part)
 
 
-def inspect_candles(store: CandleStore, part: Slice) -> dict[date, Verdict]:
-    """Minutes are those of the raw rows, obey every rule, one row a key; gaps hold the rest; it looks like a market."""
+def inspect_candles(store: CandleStore, part: Slice, *, rejected_since: datetime | None = None) -> dict[date, Verdict]:
+    """Minutes are those of the raw rows, obey every rule, one row a key; gaps hold the rest; it looks like a market.
+
+    So are the rejected rows, but those received before ``rejected_since``, which may have been dropped for their age.
+    """
     # with the minute before: days are where prices of another origin would be spliced in
     lead = Interval(part.window.start - Timeframe.M1.duration, part.window.end)
     stored = store.read(OHLCV, Slice(part.market, (Timeframe.M1,), lead))
     minutes, judged = Minutes.of(stored), _with_broken_rules(stored, Asked(part.window, Timeframe.M1))
     gaps = dict(rows_by_day(store.read(GAPS, part), "start", part))
-    unlike = _unlike_raw_by_day(store, part, stored)
+    unlike = _unlike_raw_by_day(store, part, stored, rejected_since)
     verdicts = {}
     for (day, mine), (_, window) in zip(rows_by_day(judged, "open_time", part), days_of(part), strict=True):
         found = Findings()
@@ -61,7 +65,12 @@ def inspect_candles(store: CandleStore, part: Slice) -> dict[date, Verdict]:
         found.add_broken("key_is_unique", len(mine) - mine["open_time"].n_unique(), examples.repeated_keys(mine))
         if (other := unlike.get(day)) is not None:
             found.add_broken(
-                "candles_are_those_of_the_raw_rows", len(other), examples.differing_rows(other, VALUE_COLUMNS)
+                "candles_are_those_of_the_raw_rows",
+                len(other.minutes),
+                examples.differing_rows(other.minutes, VALUE_COLUMNS),
+            )
+            found.add_broken(
+                "rejected_rows_are_those_of_the_raw_rows", len(other.rejected), examples.rejected_rows(other.rejected)
             )
         _judge_tiling(found, mine, gaps[day], window)
         _judge_plausibility(found, minutes.of_day(window.start, window.end))
@@ -152,13 +161,19 @@ def _with_broken_rules(rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
     return rows.with_columns(bad.alias(name) for name, bad in is_bad.items() if counts[name])
 
 
-def _unlike_raw_by_day(store: CandleStore, part: Slice, stored: pl.DataFrame) -> dict[date, pl.DataFrame]:
-    """Minutes that are not those of the raw rows, of the days that were asked for; ``stored`` begins a minute early."""
+def _unlike_raw_by_day(
+    store: CandleStore, part: Slice, stored: pl.DataFrame, rejected_since: datetime | None
+) -> dict[date, Unlike]:
+    """What is not of the raw rows, on the days that were asked for; ``stored`` begins a minute early."""
     asked = set(store.read(FETCHES, part, columns=["window_start"])["window_start"].dt.date().to_list())
     if not asked:
         return {}
-    unlike = unlike_raw(store, part, stored.filter(pl.col("open_time") >= part.window.start))
-    return {day: rows for day, rows in rows_by_day(unlike, "open_time", part) if day in asked}
+    own = stored.filter(pl.col("open_time") >= part.window.start)
+    unlike = compare_with_raw(store, part, own, rejected_since=rejected_since)
+    rejected = dict(rows_by_day(unlike.rejected, "window_start", part))
+    return {
+        day: Unlike(rows, rejected[day]) for day, rows in rows_by_day(unlike.minutes, "open_time", part) if day in asked
+    }
 
 
 def _judge_tiling(found: Findings, minutes: pl.DataFrame, gaps: pl.DataFrame, window: Interval) -> None:
@@ -224,6 +239,6 @@ def _differ(name: str) -> pl.Expr:
     """Whether a stored value is not the made one; amounts are compared to 8 decimals, for they are sums."""
     ours, made = pl.col(name), pl.col(f"{name}_made")
     if name in ("volume", "quote_volume"):
-        close = (ours - made).abs() <= 5e-9 + 1e-12 * made.abs()
+        close = (ours - made).abs() <= slack(made)
         return ~(close | (ours.is_null() & made.is_null())).fill_null(value=False)
     return ours.ne_missing(made)

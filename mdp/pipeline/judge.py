@@ -14,7 +14,7 @@ import polars as pl
 
 from mdp.config.reference import Reference
 from mdp.domain.interval import Interval
-from mdp.domain.revisions import find_revisions, keep_first_received
+from mdp.domain.revisions import CHANGE, find_revisions, keep_first_received
 from mdp.domain.rules import Asked, Judged, count_failures, split_by_rules, to_candles
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import SliceMissing
@@ -69,7 +69,7 @@ def judge_candles(
         stored = _each_once(store.read(OHLCV, part))
         rejected, candles = judged.rejected, keep_first_received(stored, to_candles(judged.accepted, Timeframe.M1))
         evidence = GapEvidence(store, part, reference, apart)
-        gaps, sightings = evidence.see(candles["open_time"], Timeframe.M1, reference.listed_at(part.market))
+        gaps, sightings = evidence.see(candles["open_time"], Timeframe.M1, reference.listed_at(part.market), rejected)
         revisions = find_revisions(stored, candles, revised_at=clock())
         yield Batch(
             part=part,
@@ -132,7 +132,8 @@ def not_yet_recorded(store: CandleStore, part: Slice, window: Interval, revision
         return revisions
     recorded = store.read(REVISIONS, Slice(part.market, part.timeframes, window))
     latest = recorded.sort("revised_at", maintain_order=True).unique(["timeframe", "open_time"], keep="last")
-    same = [name for name in revisions.columns if name != "revised_at"]
+    # each day of an index keeps its own copy of the candle between two, with a receipt of its own
+    same = CHANGE if part.market.is_volatility_index else (*CHANGE, "old_ingested_at")
     return revisions.join(latest, on=same, how="anti", nulls_equal=True)
 
 

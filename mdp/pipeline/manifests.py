@@ -7,6 +7,7 @@ snapshots (``snapshots``), carrying them elsewhere (``exported``).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar
@@ -34,6 +35,11 @@ Read = Callable[[Table, Slice], pl.DataFrame]
 
 Form = TypeVar("Form")
 
+_IDENTIFYING = (
+    "table", "market", "timeframe", "rows", "first", "last", "digest", "sources", "expected", "missing",
+)  # fmt: skip
+"""Fields of a part that its snapshot's identity rests on; listed, so that a field that is added changes none."""
+
 Wanted = tuple[Table, Slice]
 """One table, market and timeframe, and the window of it."""
 
@@ -49,7 +55,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         first: The first row's time, by which the table is cut: ``open_time``, ``start`` of gaps. None without rows.
         last: The last row's.
         digest: ``domain.digests.digest`` of the rows: what they say, whatever day they were collected on.
-        sha256: Of the rows with all their columns, see :func:`arrow_digest.arrow_sha256`.
+        sha256: Of the rows with all their columns, see :func:`arrow_digest.arrow_sha256`. It depends on when the rows
+            were received and on the version of polars, so it is not part of the snapshot's identity.
         sources: Rows by where they came from: ``archive``, ``rest``, ``stream``, ``resampled``.
         expected: Slots of the timeframe inside the window; None for gaps.
         missing: Minutes inside the window without a candle, by cause; only where candles are minutes.
@@ -94,7 +101,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         versions: The version of each table it was taken from, in the store's own words.
         columns: The columns that each table had. One that was added since is null in all rows, and in no digest.
         parts: What it holds; a part without rows is held too, and empty.
-        id: Its identity: :func:`identity` of window and parts. The same rows have the same on every machine.
+        id: Its identity: :func:`identity` of window and parts. The same rows have the same on every machine, whenever
+            they were received.
     """
 
     format: int
@@ -112,6 +120,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         Interval(self.start, self.end)  # refuses bounds that are not UTC, or not in order
+        if self.start.year < 2 or self.end.year > 9998:  # the days around it must be days
+            raise ValueError(f"start, end: expected years from 2 to 9998, got {self.start} and {self.end}")
+        _require_whole(list(map(str, self.parts)))
+        for table in HELD:
+            if any(part.table == table.name for part in self.parts):
+                _require_columns(table, self.columns.get(table.name, ()))
 
     @property
     def window(self) -> Interval:
@@ -130,6 +144,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return [
             wanted_of(tables[part.table], Market.parse(part.market), part.timeframe, self.window) for part in self.parts
         ]
+
+
+def _require_whole(parts: Sequence[str]) -> None:
+    for part in parts:
+        if parts.count(part) > 1:
+            raise ValueError(f"parts: {part} is there twice")
+        if (gaps := f"gaps {part.split()[1]} 1m") not in parts:
+            raise ValueError(f"parts: expected {gaps} beside {part}")
+
+
+def _require_columns(table: Table, columns: Sequence[str]) -> None:
+    """Refuse less than the table ever had, for columns are only ever added; later ones are known to a later version."""
+    if not columns:
+        raise ValueError(f"columns: expected those of {table.name}, got none")
+    if missing := [name for name in table.schema_at(1) if name not in columns]:
+        raise ValueError(f"columns: {table.name} without {', '.join(missing)}")
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise ValueError(f"columns: {table.name} with {', '.join(twice)} twice")
 
 
 def wanted_parts(markets: Collection[Market], timeframes: Collection[Timeframe], window: Interval) -> list[Wanted]:
@@ -208,8 +240,13 @@ def missing_by_cause(open_times: pl.Series, gaps: pl.DataFrame, window: Interval
 
 
 def identity(window: Interval, parts: Sequence[Part]) -> str:
-    """Return the digest over all that a snapshot holds: 64 hexadecimal digits, whatever it is called."""
-    whole = {"start": window.start, "end": window.end, "parts": parts}
+    """Return the digest over all that a snapshot says of its rows: 64 hexadecimal digits.
+
+    What it is called, in which order its markets were named, when its rows were received and which version of polars
+    wrote their bytes does not count.
+    """
+    said = [[getattr(part, field) for field in _IDENTIFYING] for part in sorted(parts, key=str)]
+    whole = {"start": window.start, "end": window.end, "parts": said}
     return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
 
 

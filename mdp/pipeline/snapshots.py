@@ -6,7 +6,8 @@ Not here: how what is taken stays (``storage``), what a snapshot says of itself 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,7 +18,7 @@ import polars as pl
 from mdp.domain.interval import Interval, format_time
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import InputError, SnapshotMissing, StoreCorrupt
+from mdp.errors import InputError, OutdatedStore, StoreCorrupt
 from mdp.pipeline.manifests import (
     FORMAT,
     HELD,
@@ -34,6 +35,8 @@ from mdp.pipeline.manifests import (
     whole_days,
 )
 from mdp.ports import GAPS, CandleStore, Clock, Slice, Table
+
+_log = logging.getLogger(__name__)
 
 Advance = Callable[[int, int], None]
 """Told how many parts of how many are done."""
@@ -158,12 +161,14 @@ def _described(read: Read, wanted: Sequence[Wanted], window: Interval, advance: 
 
 
 def manifests(store: CandleStore) -> dict[str, Manifest]:
-    """Return the manifest of every snapshot, by name, ascending.
-
-    Raises:
-        StoreCorrupt: names the snapshot whose manifest cannot be read.
-    """
-    return {name: decode(body, f"snapshot {name!r}") for name, body in store.snapshots().items()}
+    """Return the manifest of every snapshot, by name, ascending; one that cannot be read is named in the log."""
+    found = {}
+    for name, body in store.snapshots().items():
+        try:
+            found[name] = _decoded(name, body)
+        except (StoreCorrupt, OutdatedStore) as error:
+            _log.warning("%s; it is left out", error)
+    return found
 
 
 def manifest_of(store: CandleStore, name: str) -> Manifest:
@@ -172,11 +177,15 @@ def manifest_of(store: CandleStore, name: str) -> Manifest:
     Raises:
         SnapshotMissing: there is none of that name; lists those there are.
         StoreCorrupt: its manifest cannot be read.
+        OutdatedStore: a later version made it, in a format or with columns that this one does not know.
     """
-    bodies: Mapping[str, bytes] = store.snapshots()
-    if name not in bodies:
-        raise SnapshotMissing(name, sorted(bodies))
-    return decode(bodies[name], f"snapshot {name!r}")
+    return _decoded(name, store.manifest(name))
+
+
+def _decoded(name: str, body: bytes) -> Manifest:
+    manifest = decode(body, f"snapshot {name!r}")
+    require_known(manifest)
+    return manifest
 
 
 def read_snapshot(store: CandleStore, name: str, table: Table, part: Slice) -> pl.DataFrame:
@@ -194,7 +203,7 @@ def read_snapshot(store: CandleStore, name: str, table: Table, part: Slice) -> p
     Raises:
         InputError: names what of the slice the snapshot does not hold: that is not the same as missing.
         SnapshotMissing: there is no such snapshot.
-        StoreCorrupt: a file cannot be read.
+        StoreCorrupt, OutdatedStore: its manifest, or a file, cannot be read.
     """
     require_held(manifest_of(store, name), table, part)
     return store.read_snapshot(name, table, part)
@@ -236,7 +245,7 @@ def verify_snapshot(store: CandleStore, name: str, *, advance: Advance = say_not
 
     Raises:
         SnapshotMissing: there is no such snapshot.
-        StoreCorrupt: its manifest cannot be read. Other damage is a difference.
+        StoreCorrupt, OutdatedStore: its manifest cannot be read. Other damage is a difference.
     """
     manifest = manifest_of(store, name)
     return verify(manifest, partial(store.read_snapshot, name), advance=advance)
@@ -284,7 +293,7 @@ def delete_snapshot(store: CandleStore, name: str) -> Manifest | None:
     """
     try:
         manifest = manifest_of(store, name)
-    except StoreCorrupt:
+    except (StoreCorrupt, OutdatedStore):
         manifest = None
     store.delete_snapshot(name)
     return manifest

@@ -192,10 +192,10 @@ def _gaps(judged: _Judged, reference: Reference, evidence: GapEvidence, part: Sl
     """
     length, first_candle = length_of(part), reference.listed_at(part.market)
     first_value = first_candle and first_candle + length.duration
-    of_minutes = evidence.see(judged.minutes["open_time"], Timeframe.M1, first_value)
+    of_minutes = evidence.see(judged.minutes["open_time"], Timeframe.M1, first_value, judged.rejected)
     if length is Timeframe.M1:
         return of_minutes
-    of_candles = evidence.see(judged.candles["open_time"], length, first_candle)
+    of_candles = evidence.see(judged.candles["open_time"], length, first_candle, judged.rejected)
     return Seen(*(pl.concat(both) for both in zip(of_candles, of_minutes, strict=True)))
 
 

@@ -137,7 +137,19 @@ class CandleStore(Protocol):
         ...
 
     def snapshots(self) -> Mapping[str, bytes]:
-        """Return every published snapshot: its name to its manifest, ascending by name."""
+        """Return every published snapshot: its name to its manifest, ascending by name.
+
+        What is no snapshot is not looked at. One whose manifest cannot be read is named in the log and left out.
+        """
+        ...
+
+    def manifest(self, name: str) -> bytes:
+        """Return the manifest of one snapshot; others may be damaged.
+
+        Raises:
+            SnapshotMissing: there is no such snapshot.
+            StoreCorrupt: it has none that can be read.
+        """
         ...
 
     def read_snapshot(

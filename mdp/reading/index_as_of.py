@@ -17,6 +17,7 @@ from mdp.domain.candles import DVOL_SCHEMA
 from mdp.domain.dvol import LENGTHS, candle_minutes
 from mdp.domain.interval import DAY, Interval, format_time
 from mdp.domain.market import Market
+from mdp.domain.revisions import each_change_once
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
 from mdp.ports import DVOL, FETCHES, GAP_SIGHTINGS, REVISIONS, CandleStore, Slice
@@ -43,7 +44,8 @@ def index_as_of(store: CandleStore, market: Market, window: Interval, moment: da
     days = Interval(Timeframe.D1.floor(window.start), Timeframe.D1.floor(window.end + DAY - datetime.resolution))
     # A minute may carry a candle of the day before. Minutes first: a writer records a revision before it stores them.
     stored = store.read(DVOL, Slice(market, (Timeframe.M1,), days))
-    revisions = store.read(REVISIONS, Slice(market, LENGTHS, Interval(days.start - 2 * DAY, days.end)))
+    wide = Slice(market, LENGTHS, Interval(days.start - 2 * DAY, days.end))
+    revisions = each_change_once(store.read(REVISIONS, wide))
     later = revisions.filter(pl.col("revised_at") > moment)
     is_inside = pl.col("open_time").is_between(window.start, window.end, closed="left")
     if later.is_empty() and (stored["ingested_at"] <= moment).all():

@@ -25,7 +25,7 @@ from mdp.storage.delta_files import Change
 from mdp.storage.delta_live import upsert
 from mdp.storage.delta_snapshots import Snapshots
 from mdp.storage.delta_table import LakeTable, Piece, races, read_windows, while_there
-from mdp.storage.delta_vacuum import vacuum_files
+from mdp.storage.delta_vacuum import require_remembered, vacuum_files
 from mdp.storage.layout import LiveFile, Partition, by_partition
 from mdp.storage.parquet import FileReader
 from mdp.storage.rows import (
@@ -134,6 +134,10 @@ class DeltaStore:
         """Return every published snapshot and its manifest, as the port promises."""
         return self._snapshots.manifests()
 
+    def manifest(self, name: str) -> bytes:
+        """Return the manifest of one snapshot, as the port promises."""
+        return self._snapshots.manifest(name)
+
     def read_snapshot(
         self, name: str, table: Table, part: Slice, *, columns: Collection[str] | None = None
     ) -> pl.DataFrame:
@@ -172,9 +176,10 @@ class DeltaStore:
             The files; of their bytes those that become free, and not what a snapshot holds.
 
         Raises:
-            InputError: ``keep`` is less than an hour.
+            InputError: ``keep`` is less than an hour, or longer than the log remembers.
         """
         require_long_enough(keep)
+        require_remembered(keep)
         if not dry_run:
             self._snapshots.remove_unfinished()
         return vacuum_files(self._table(table), keep, dry_run=dry_run)

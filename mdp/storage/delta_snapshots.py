@@ -9,6 +9,8 @@ directory; one rename publishes it. Not here: what is written about it (``delta_
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import re
 import secrets
 import shutil
@@ -24,10 +26,12 @@ from mdp.errors import InputError, SnapshotExists, SnapshotMissing, StorageError
 from mdp.ports import Slice, Table
 from mdp.storage.delta_table import LakeTable, read_windows, while_there
 from mdp.storage.delta_taken import Taken, load_taken, save_taken
-from mdp.storage.disk import link_or_copy, sync_directories, write_synced
+from mdp.storage.disk import link_or_copy, make_directory, sync_directories, write_synced
 from mdp.storage.layout import LiveFile
 from mdp.storage.parquet import FileReader, os_reason
 from mdp.storage.rows import chosen_columns, is_snapshot_name, require_snapshot_name
+
+_log = logging.getLogger(__name__)
 
 _MANIFEST, _TAKEN = "manifest.json", "taken.json"
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.(draft|deleted)")
@@ -52,35 +56,54 @@ class Snapshots:
         """Begin a snapshot; what was not published is removed at the end.
 
         Raises:
-            InputError: the name is none.
+            InputError: the name is none, or something else has it.
             SnapshotExists: the name is taken.
             StorageError: nothing can be written.
         """
         require_snapshot_name(name)
-        if (self.directory / name).exists():
+        if _is_snapshot(self.directory / name):
             raise SnapshotExists(name)
+        if os.path.lexists(self.directory / name):
+            expected = f"another name: {self.directory / name} is there, and is no snapshot"
+            raise InputError("snapshot", got=name, expected=expected)
         hidden = self._hidden(name, "draft")
         with _writing(hidden):
-            hidden.mkdir(parents=True)
+            make_directory(hidden)
         try:
             yield Draft(self.directory / name, hidden, open_table, self._reader)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
     def manifests(self) -> dict[str, bytes]:
-        """Return every published snapshot's manifest by its name, ascending.
+        """Return every published snapshot's manifest by its name, ascending; one that is damaged is left out.
 
         Raises:
-            StoreCorrupt: a snapshot has no manifest that can be read.
+            StorageError: the directory of snapshots cannot be read.
         """
         found: dict[str, bytes] = {}
         for name in self._names():
             try:
-                found[name] = (self.directory / name / _MANIFEST).read_bytes()
-            except OSError as error:
-                if (self.directory / name).exists():  # otherwise it was deleted between two looks
-                    raise StoreCorrupt(f"{self.directory / name / _MANIFEST}: {os_reason(error)}") from error
+                found[name] = self.manifest(name)
+            except SnapshotMissing:
+                continue  # deleted between two looks
+            except StoreCorrupt as error:
+                _log.warning("%s; it is left out", error)
         return found
+
+    def manifest(self, name: str) -> bytes:
+        """Return the manifest of one snapshot.
+
+        Raises:
+            InputError: the name is none.
+            SnapshotMissing: there is no such snapshot.
+            StoreCorrupt: it has no manifest that can be read.
+        """
+        path = self._existing(name) / _MANIFEST
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            self._existing(name)  # deleted while it was read
+            raise StoreCorrupt(f"snapshot {name!r}: {path}: cannot be read: {os_reason(error)}") from error
 
     def read(self, name: str, table: Table, part: Slice, *, columns: Collection[str] | None) -> pl.DataFrame:
         """Return the rows of a slice as they were taken.
@@ -139,11 +162,11 @@ class Snapshots:
         return sum(size for inode, (count, size) in files.items() if links[inode] == count)
 
     def _names(self) -> list[str]:
-        return sorted(path.name for path in _entries(self.directory) if is_snapshot_name(path.name) and path.is_dir())
+        return [path.name for path in _entries(self.directory) if is_snapshot_name(path.name) and _is_snapshot(path)]
 
     def _existing(self, name: str) -> Path:
         require_snapshot_name(name)
-        if not (self.directory / name).is_dir():
+        if not _is_snapshot(self.directory / name):
             raise SnapshotMissing(name, self._names())
         return self.directory / name
 
@@ -246,6 +269,16 @@ def read_taken(
     where = directory / table.name
     windows = taken.windows_of(part)
     return read_windows(where, table, reader, files, windows=windows, names=names).rechunk()
+
+
+def _is_snapshot(directory: Path) -> bool:
+    """Tell a snapshot, a damaged one too, from what somebody else put beside them."""
+    try:
+        return any(path.name in (_MANIFEST, _TAKEN) for path in directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # whoever reads it is told why it cannot be
 
 
 def _entries(directory: Path) -> list[Path]:

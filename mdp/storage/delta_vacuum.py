@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from mdp.errors import StorageError
+from mdp.errors import InputError, StorageError
 from mdp.ports import Vacuum
 from mdp.storage.delta_table import LakeTable
 from mdp.storage.parquet import os_reason
 
 _UNPUBLISHED_KEEP = timedelta(days=1)
 """A file that the log does not know may be one that its writer is about to publish."""
+
+_LONGEST_KEEP = timedelta(days=30)
+"""So long the log remembers what was removed, and when: Delta's ``delta.logRetentionDuration``, unless it is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,17 @@ def files_on_disk(directory: Path) -> dict[str, FileOnDisk]:
     except OSError as error:
         raise StorageError(f"{directory}: cannot be read: {os_reason(error)}") from error
     return found
+
+
+def require_remembered(keep: timedelta) -> None:
+    """Refuse a time that could not be kept: once the log forgot a removal, only the age of the file is left.
+
+    Raises:
+        InputError: longer than the log remembers.
+    """
+    if keep > _LONGEST_KEEP:
+        expected = "at most 30 days, for which the log remembers what was removed"
+        raise InputError("keep", got=keep, expected=expected)
 
 
 def vacuum_files(lake: LakeTable, keep: timedelta, *, dry_run: bool) -> Vacuum:

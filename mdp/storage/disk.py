@@ -29,7 +29,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     _sync(target)
 
 
-def write_synced(path: Path, body: bytes) -> None:
+def write_synced(path: Path, body: bytes | memoryview) -> None:
     """Write a new file and sync it.
 
     Raises:
@@ -37,6 +37,18 @@ def write_synced(path: Path, body: bytes) -> None:
     """
     path.write_bytes(body)
     _sync(path)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory, with those above it that are missing, and sync the name of each.
+
+    Raises:
+        OSError: it is there already, or cannot be made.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True)
+    for path in missing:
+        _sync(path.parent)
 
 
 def sync_directories(directory: Path, *, is_deep: bool = True) -> None:

@@ -74,6 +74,10 @@ class MemoryStore:
         with self._lock:
             return {name: self._snapshots[name].manifest for name in sorted(self._snapshots)}
 
+    def manifest(self, name: str) -> bytes:
+        """Return the manifest of one snapshot, as the port promises."""
+        return self._snapshot(name).manifest
+
     def read_snapshot(
         self, name: str, table: Table, part: Slice, *, columns: Collection[str] | None = None
     ) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 
 from mdp.cli.app import main
 from mdp.config.settings import load_settings
-from mdp.domain.candles import GAP_SCHEMA
+from mdp.domain.candles import CANDLE_SCHEMA, GAP_SCHEMA
 from mdp.domain.revisions import find_revisions
 from mdp.domain.timeframe import Timeframe
 from mdp.ports import GAPS, OHLCV, REVISIONS, Slice
@@ -30,7 +30,11 @@ def data_dir(tmp_path_factory):
     store = open_store(load_settings(data_dir=folder))
     part = Slice(MARKET, (Timeframe.M1,), window("2024-12-30", "2024-12-31"))
     rows = candles(*every_minute("2024-12-30", "2024-12-31")).filter(pl.col("open_time") != at("2024-12-30T10:30"))
-    new = rows.with_columns(close=pl.when(pl.col("open_time") == at("2024-12-30T10:00")).then(99.0).otherwise("close"))
+    answered = {"close": 99.0, "ingested_at": pl.lit(at("2026-01-03T23:59"), CANDLE_SCHEMA["ingested_at"])}
+    is_revised = pl.col("open_time") == at("2024-12-30T10:00")
+    new = rows.with_columns(
+        pl.when(is_revised).then(value).otherwise(name).alias(name) for name, value in answered.items()
+    )
     store.append(REVISIONS, find_revisions(rows, new, revised_at=at("2026-01-04")))
     store.replace(OHLCV, part, new)
     store.replace(

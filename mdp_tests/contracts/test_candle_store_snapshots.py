@@ -104,6 +104,17 @@ def test_snapshots_are_listed_by_name_with_their_manifests_and_can_be_deleted(st
     assert store.read_snapshot("a.1", OHLCV, DAY).is_empty()
 
 
+def test_the_manifest_of_one_snapshot_is_given_by_its_name(store):
+    for name in ("a", "b"):
+        snap(store, name, (OHLCV, [DAY]))
+    assert store.manifest("b") == b"about b"
+    store.delete_snapshot("b")
+    for name in ("b", "c"):
+        with pytest.raises(SnapshotMissing, match=f"'{name}': expected one of: a"):
+            store.manifest(name)
+    assert store.manifest("a") == b"about a"
+
+
 def test_a_name_that_is_taken_is_refused_at_the_beginning_and_at_the_end(store):
     store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))
     with store.draft_snapshot("mine") as late:
@@ -121,6 +132,7 @@ def test_a_name_that_is_taken_is_refused_at_the_beginning_and_at_the_end(store):
 def test_what_is_no_name_of_a_snapshot_is_refused_by_name(store, name):
     for action in (
         lambda: store.draft_snapshot(name).__enter__(),
+        lambda: store.manifest(name),
         lambda: store.read_snapshot(name, OHLCV, DAY),
         lambda: store.delete_snapshot(name),
     ):
@@ -134,8 +146,9 @@ def test_a_draft_that_was_not_published_leaves_nothing(store):
     with store.draft_snapshot("never") as draft:
         draft.take(OHLCV, [DAY])
         assert store.snapshots() == {}
-        with pytest.raises(SnapshotMissing, match="there are none"):
-            store.read_snapshot("never", OHLCV, DAY)
+        for ask in (lambda: store.read_snapshot("never", OHLCV, DAY), lambda: store.manifest("never")):
+            with pytest.raises(SnapshotMissing, match="there are none"):
+                ask()
     with pytest.raises(InputError, match="columns"), store.draft_snapshot("never"):
         store.read(OHLCV, DAY, columns=["what breaks off the work"])
     assert store.snapshots() == {}

@@ -12,6 +12,7 @@ import pytest
 
 from mdp.config.settings import load_settings
 from mdp.defs.agreement import exchanges_agree, is_fresh, matches_native_timeframe, nothing_is_left_failed
+from mdp.defs.checks import rejected_since
 from mdp.defs.evaluations import findings, passed, severity
 from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Exchange
 from mdp.domain.plausibility import PLAUSIBILITY
@@ -21,7 +22,7 @@ from mdp.pipeline.batches import keep, parts_of
 from mdp.pipeline.checking.verdicts import Example, Sample, Verdict
 from mdp.pipeline.integrity import _RULES_OF_A_ROW
 from mdp.pipeline.resampling import resample_candles
-from mdp.ports import DVOL, FAILED_FETCHES, OHLCV, Slice
+from mdp.ports import DVOL, FAILED_FETCHES, GAPS, OHLCV, Slice
 from mdp.storage.memory import MemoryStore
 from mdp_tests.pipeline.test_failed_days import failed
 from mdp_tests.support.builders import MARKET, NOW, at, candles, every_minute, frame, window
@@ -108,9 +109,38 @@ def test_a_good_night_passes_every_check_of_all_markets(night):
     assert night.check(exchanges_agree).metadata["markets compared"].value == 9
 
 
-@pytest.mark.parametrize(("lag", "passes"), [(26, True), (26 + 1 / 3600, False)])
-def test_fresh_is_whose_last_minute_closed_within_26_hours(night, lag, passes):
-    night.now = at("2024-12-31") + timedelta(hours=lag)
+@pytest.mark.parametrize(
+    ("now", "passes"),
+    [("2024-12-31T00:40", True), ("2024-12-31T23:59", True), ("2025-01-01T00:39:59", True),
+     ("2025-01-01T00:40", False), ("2025-01-01T03:00", False)],
+)  # fmt: skip
+def test_fresh_is_whose_last_day_is_there_to_its_end_from_forty_minutes_after_it(night, now, passes):
+    night.now = at(now)
+    assert night.check(is_fresh).passed == passes
+
+
+@pytest.mark.parametrize("hour", [1, 12, 23])
+def test_a_day_that_was_not_collected_is_seen_at_any_hour_of_the_next(night, minutes, hour):
+    night.put(MARKET, minutes.clear())
+    night.store.replace(OHLCV, Slice(MARKET, (Timeframe.M1,), window("2024-12-29", "2024-12-30")), candles(
+        *every_minute("2024-12-29T23:00", "2024-12-30")))  # fmt: skip
+    night.now = at("2024-12-31") + timedelta(hours=hour)
+    result = night.check(is_fresh)
+    assert result.metadata["stale"].value == "binance:BTC-USDT"
+    assert result.metadata["last minute"].value == "2024-12-30T23:59:00Z"
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_permanent", "passes"),
+    [("exchange_outage", False, True), ("no_trades", False, True), ("unknown", True, True), ("unknown", False, False)],
+)
+def test_a_day_that_ends_in_a_gap_is_fresh_where_the_gap_is_settled(night, minutes, cause, is_permanent, passes):
+    night.put(MARKET, minutes.head(1430))
+    row = dict.fromkeys(GAPS.schema) | {
+        "exchange": "binance", "symbol": "BTC-USDT", "timeframe": "1m", "start": at("2024-12-30T23:50"),
+        "end": DAY.end, "slots": 10, "cause": cause, "is_permanent": is_permanent,
+    }  # fmt: skip
+    night.store.replace(GAPS, Slice(MARKET, (Timeframe.M1,), DAY), frame([row], GAPS.schema))
     assert night.check(is_fresh).passed == passes
 
 
@@ -130,6 +160,15 @@ def test_an_exchange_whose_prices_leave_the_others_is_named_with_minutes_that_sh
     assert {row["market"] for row in table(result, "disagreeing")} == {"okx:BTC-USDT"}
     assert len(table(result, "samples")) == 20
     assert "okx=150.0" in table(result, "samples")[0]["closes"]
+
+
+def test_two_that_disagree_fail_the_check_although_none_of_the_three_is_named(night):
+    for market, level in zip(SPOT_MARKETS[::3], (99.83, 100.0, 100.17), strict=True):
+        night.change(market, close=level)
+    result = night.check(exchanges_agree)
+    assert not result.passed
+    shown = [(row["market"], row["named"], row["why"].split(":")[0]) for row in table(result, "disagreeing")]
+    assert shown == [("binance:BTC-USDT", "no", "against okx"), ("okx:BTC-USDT", "no", "against binance")]
 
 
 def test_a_shift_is_named_in_hours(night):
@@ -215,6 +254,13 @@ def test_where_no_exchange_answers_there_is_no_verdict_at_all(night):
     night.exchanges.edit = away
     with pytest.raises(dg.Failure):
         next(night.native())
+
+
+@pytest.mark.parametrize(("keep_days", "since"), [({}, None), ({"rejected_ohlcv": 10}, NOW - timedelta(days=10))])
+def test_rejected_rows_are_missed_as_far_back_as_they_are_kept(keep_days, since):
+    kept = load_settings()
+    maintenance = kept.maintenance.model_copy(update={"keep_days": keep_days})
+    assert rejected_since(kept.model_copy(update={"maintenance": maintenance}), NOW) == since
 
 
 def verdict(**what):

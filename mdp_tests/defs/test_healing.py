@@ -71,3 +71,17 @@ def test_half_a_window_is_refused_by_name():
     run, _ = healed(MemoryStore(), ScriptedExchanges(), start="2024-12-30")
     assert "start, end: expected both" in run.error
     assert run.report is None
+
+
+def test_the_last_days_are_those_that_are_over_whatever_is_stored_of_them():
+    store = MemoryStore()
+    run, told = healed(store, ScriptedExchanges(), last_days=2)
+    assert run.report["whole"]
+    assert {day for asset, day in told if asset == "ohlcv"} == {f"2025-12-31|{MARKET}", f"2026-01-01|{MARKET}"}
+
+
+def test_a_store_of_which_nothing_is_known_is_not_whole():
+    run, told = healed(MemoryStore(), ScriptedExchanges())
+    assert (run.report["found"], told) == ([], [])
+    assert not run.report["whole"]
+    assert run.report["markets"][0]["start"] is None

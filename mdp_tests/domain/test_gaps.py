@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdp.domain.gaps import Cause, Coverage, Fact, Gap, explain, find_gaps
+from mdp.domain.gaps import Cause, Coverage, Fact, Gap, Tiling, explain, find_gaps, tile
 from mdp.domain.interval import Interval, merge
 from mdp.domain.timeframe import EPOCH, Timeframe
 from mdp_tests.domain.strategies import MINUTE, START, minute_candles, windows
@@ -170,6 +170,21 @@ class TestExplain:
 
     def test_nothing_missing_needs_no_explanation(self):
         assert explain([], known(START, [HOUR])) == []
+
+
+class TestTile:
+    stretches = st.lists(windows(step=MINUTE, most=40), max_size=6)
+
+    @given(stretches, stretches)
+    def test_it_counts_the_slots_as_one_by_one(self, missing, recorded):
+        missing = merge(missing)
+        holes, gaps = (Counter(slot for one in some for slot in slots_of(one)) for some in (missing, recorded))
+        expected = Tiling(len(holes.keys() - gaps.keys()), gaps.total() - len(gaps.keys() & holes.keys()))
+        assert tile(missing, recorded, Timeframe.M1) == expected
+
+    def test_a_gap_that_is_recorded_twice_is_not_exact(self):
+        assert tile([HOUR], [HOUR], Timeframe.M1).is_exact
+        assert tile([HOUR], [HOUR, HOUR], Timeframe.M1) == Tiling(0, 60)
 
 
 class TestCoverage:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mdp.domain.candles import CANDLE_SCHEMA, REVISION_SCHEMA, VALUE_COLUMNS, empty
-from mdp.domain.revisions import find_revisions, keep_first_received, rows_as_of
+from mdp.domain.revisions import each_change_once, find_revisions, keep_first_received, rows_as_of
 from mdp_tests.domain.strategies import MINUTE, START, minute_candles
 from mdp_tests.support.builders import NOW, at, candle, candles
 
@@ -170,6 +170,47 @@ class TestAsOf:
         sure = ~pl.col("open_time").is_in(doubtful)
         assert_frame_equal(found.filter(sure), before.filter(sure))
 
+    @settings(max_examples=25)
+    @given(st.lists(st.tuples(answers, st.sets(st.sampled_from(range(4)))), max_size=5), st.integers(-1, 11))
+    def test_damage_that_was_repaired_from_the_raw_rows_was_never_an_answer(self, history, asked):
+        stored, revisions, then, repaired = empty(CANDLE_SCHEMA), no_revisions, empty(CANDLE_SCHEMA), 0
+        moment = NOW + (asked * 5 + 2) * MINUTE
+        for number, (answer, damaged) in enumerate(history):
+            received_at = NOW + number * 10 * MINUTE
+            revisions, stored = run(stored, revisions, answer, received_at)
+            if received_at + MINUTE <= moment:
+                then = stored
+            # a value that was received again has an earlier receipt than its raw row, and tells of no damage
+            is_hit = pl.col("open_time").is_in([SLOTS[slot] for slot in damaged]) & (
+                pl.col("ingested_at") == received_at
+            )
+            altered = stored.with_columns(pl.when(is_hit).then(-9.0).otherwise("close").alias("close"))
+            repair = find_revisions(altered, stored, revised_at=received_at + 5 * MINUTE)
+            repaired += len(repair)
+            revisions = pl.concat([revisions, repair, repair.with_columns(pl.col("revised_at") + MINUTE)])
+        assert_frame_equal(rows_as_of(stored, revisions, moment), then)
+
+    def test_damage_that_came_again_is_passed_by_each_time(self):
+        whole = candles(candle(FIRST, close=1.0))
+        revisions = [
+            find_revisions(candles(candle(FIRST, close=close)), whole, revised_at=LATER + day * timedelta(days=1))
+            for day, close in enumerate((7.0, 8.0, 7.0))
+        ]
+        assert rows_as_of(whole, pl.concat(revisions), NOW).equals(whole)
+
+    def test_a_correction_received_later_is_no_repair_whatever_stood_there_after_it(self):
+        was, new = candles(candle(FIRST, close=1.0)), candles(candle(FIRST, close=2.0, ingested_at=LATER))
+        restored = candles(candle(FIRST, close=0.0, ingested_at=NOW - MINUTE))
+        revisions = find_revisions(was, new, revised_at=LATER)
+        assert rows_as_of(new, revisions, NOW).equals(was)
+        repair = find_revisions(restored, new, revised_at=LATER + MINUTE)
+        assert rows_as_of(new, pl.concat([revisions, repair]), NOW).equals(was)
+
+    def test_a_revision_that_two_runs_recorded_counts_from_the_first_record(self):
+        was, new = candles(candle(FIRST, close=1.0)), candles(candle(FIRST, close=2.0, ingested_at=NOW + MINUTE))
+        twice = pl.concat(find_revisions(was, new, revised_at=moment) for moment in (LATER, LATER + MINUTE))
+        assert rows_as_of(new, twice, LATER).equals(new)
+
     def test_a_change_recorded_by_a_run_that_died_counts_from_its_record(self):
         revisions, _ = run(candles(candle(SLOTS[0], close=1.0)), no_revisions, {0: 2.0}, LATER)
         _, stored = run(candles(candle(SLOTS[0], close=1.0)), revisions, {0: 2.0}, LATER + 60 * MINUTE)
@@ -192,6 +233,27 @@ class TestAsOf:
         assert rows_as_of(candles(candle(FIRST)), hourly, NOW).rows(named=True) == [candle(FIRST)]
 
 
+class TestEachChangeOnce:
+    def test_of_two_records_of_one_change_the_first_counts(self):
+        change = revise([candle(FIRST), candle(SECOND)], [candle(FIRST, close=1.0), candle(SECOND, close=1.0)])
+        later = change.with_columns(pl.col("revised_at") + MINUTE, old_ingested_at=None).cast(REVISION_SCHEMA)
+        assert each_change_once(pl.concat([later, change])).equals(change)
+
+    def test_a_change_that_was_taken_back_between_is_two_changes(self):
+        one, other = [candle(FIRST, close=1.0)], [candle(FIRST, close=2.0)]
+        changes = [revise(*pair).with_columns(pl.col("revised_at") + number * MINUTE)
+                   for number, pair in enumerate([(one, other), (other, one), (one, other)])]  # fmt: skip
+        assert each_change_once(pl.concat(changes)).equals(pl.concat(changes))
+
+    def test_a_removal_is_told_again_when_the_candle_had_come_back_between(self):
+        first, again = (revise([candle(FIRST, ingested_at=moment)], []) for moment in (NOW, NOW + MINUTE))
+        assert len(each_change_once(pl.concat([first, again]))) == 2
+        assert len(each_change_once(pl.concat([first, first.with_columns(pl.col("revised_at") + MINUTE)]))) == 1
+
+    def test_of_nothing_there_is_nothing(self):
+        assert each_change_once(no_revisions).equals(no_revisions)
+
+
 class TestKeptReceipt:
     @settings(max_examples=25)
     @given(minute_candles(most=60), minute_candles(most=60))
@@ -208,3 +270,13 @@ class TestKeptReceipt:
         twice = candles(candle(FIRST, ingested_at=LATER), candle(FIRST, ingested_at=NOW, source="archive"))
         (row,) = keep_first_received(twice, candles(candle(FIRST, ingested_at=LATER))).rows(named=True)
         assert (row["source"], row["ingested_at"]) == ("archive", NOW)
+
+    def test_a_receipt_from_before_the_close_is_not_kept_though_the_values_are_right(self):
+        closed = at(SECOND)
+        again = candles(candle(FIRST, ingested_at=LATER))
+        for received_at, kept in (
+            (closed - timedelta(seconds=5.1), LATER),
+            (closed - timedelta(seconds=5), closed - timedelta(seconds=5)),
+        ):
+            stored = candles(candle(FIRST, ingested_at=received_at))
+            assert keep_first_received(stored, again)["ingested_at"].to_list() == [kept]

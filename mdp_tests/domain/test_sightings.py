@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 
 from mdp.domain.gaps import Cause, Fact, Gap, explain
 from mdp.domain.interval import Interval, merge
-from mdp.domain.sightings import Finding, SeenGap, Sighting, count_apart, facts_of, new_sightings, with_history
+from mdp.domain.sightings import (
+    Finding,
+    SeenGap,
+    Sighting,
+    count_apart,
+    facts_of,
+    new_rejections,
+    new_sightings,
+    rejected_last,
+    with_history,
+)
 from mdp.domain.timeframe import Timeframe
 from mdp_tests.domain.strategies import MINUTE, windows
 from mdp_tests.support.builders import NOW, window
@@ -50,7 +61,7 @@ def test_gaps_with_their_history_tile_exactly_what_is_missing(missing, recorded)
     ]
     for one, two in pairwise(found):
         if one.gap.interval.end == two.gap.interval.start:
-            same = SeenGap(two.gap, one.sightings, one.first_seen_at, one.seen_at, one.source)
+            same = replace(one, gap=two.gap)
             assert same != two or (one.gap.cause, one.gap.detail) != (two.gap.cause, two.gap.detail)
 
 
@@ -127,3 +138,30 @@ def test_the_latest_second_opinion_counts():
     opinions = [*seen(RUN, 0, finding=Finding.TRADED), *seen(RUN, 1, finding=Finding.NO_TRADES), *seen(RUN, 2)]
     assert facts_of(opinions) == [Fact(RUN, Cause.NO_TRADES), Fact(RUN, Cause.UNKNOWN)]
     assert explain([RUN], facts_of(opinions)) == [Gap(RUN, Cause.NO_TRADES)]
+
+
+def test_a_gap_of_which_the_exchange_says_that_it_was_traded_is_never_permanent():
+    traded = seen(RUN, 5, finding=Finding.TRADED)
+    assert not of_one([*seen(RUN, 0, 9, 30), *traded]).is_permanent
+    assert of_one([*seen(RUN, 0, 9, 30), *traded, *seen(RUN, 31, finding=Finding.ABSENT_AT_5M)]).is_permanent
+    assert with_history([Gap(RUN, Cause.EXCHANGE_OUTAGE)], [*seen(RUN, 0, 9), *traded], APART)[0].is_permanent
+
+
+def test_a_row_that_broke_a_rule_is_no_witness_and_speaks_against_those_before_it():
+    rejected = seen(RUN, 9, finding=Finding.REJECTED)
+    assert of_one(rejected * 3) == SeenGap(Gap(RUN, Cause.UNKNOWN), is_disputed=True)
+    assert not of_one([*seen(RUN, 0, 5), *rejected]).is_permanent
+    assert of_one([*rejected, *seen(RUN, 0, 20)]).is_permanent
+    assert rejected_last([RUN], rejected) == [RUN]
+    assert rejected_last([RUN], [*rejected, *seen(RUN, 9)]) == [RUN], "what the same asking was first taken for"
+    assert rejected_last([RUN], [*rejected, *seen(RUN, 10)]) == []
+
+
+def test_no_row_after_a_rejected_one_is_news_and_the_same_broken_rule_again_is_none():
+    (rejected,) = seen(RUN, 0.5, finding=Finding.REJECTED)
+    assert new_sightings([RUN], NOW + APART * 0.7, [*seen(RUN, 0), rejected], APART) == [RUN]
+    assert new_sightings([RUN], NOW + APART * 0.7, seen(RUN, 0), APART) == []
+    named = replace(rejected, detail="a rule")
+    assert new_rejections([RUN], "a rule", NOW + APART, [named]) == []
+    assert new_rejections([RUN], "another rule", NOW + APART, [named]) == [RUN]
+    assert new_rejections([RUN], "a rule", NOW + APART, [named, *seen(RUN, 0.7)]) == [RUN]

@@ -72,6 +72,17 @@ def test_prices_of_a_test_network_are_named_with_the_minutes_furthest_apart(stor
     assert worst.distance > 10_000
 
 
+def test_the_outer_two_of_three_levels_disagree_though_none_of_them_is_named(store):
+    for market, level in ((BINANCE, 0.9983), (BYBIT, 1.0), (OKX, 1.0017)):
+        put(store, market, day_at(market).with_columns(pl.col("close") * level))
+    found = compare_exchanges(store, MARKETS, DAY)
+    assert found.apart == []
+    assert [(market, why.split(" is ")[0]) for market, why in found.disputes] == [
+        (BINANCE, "against okx: price level"), (OKX, "against binance: price level"),
+    ]  # fmt: skip
+    assert len(found.far_minutes) == 20
+
+
 def test_one_exchange_alone_is_not_judged_and_says_so(store):
     only = MemoryStore()
     put(only, OKX, day_at(OKX))

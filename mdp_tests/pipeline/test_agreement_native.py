@@ -24,10 +24,10 @@ from mdp.pipeline.checking.native import (
     compare_with_native,
     earlier_day,
 )
-from mdp.ports import OHLCV, Fetched, Slice
+from mdp.ports import GAPS, OHLCV, Fetched, Slice
 from mdp.storage.memory import MemoryStore
 from mdp_tests.golden.binance_native.test_resampling_equals_binance import minutes_of
-from mdp_tests.support.builders import MARKET, NOW, at, candle, candles, window
+from mdp_tests.support.builders import MARKET, NOW, at, candle, candles, frame, window
 
 TODAY = window("2024-12-30", "2024-12-31")
 OKX = Market(Exchange.OKX, "BTC", "USDT")
@@ -133,6 +133,34 @@ def test_a_candle_without_a_volume_is_not_ours():
 
     (found,) = compare(stored(MARKET), OwnCandles(edit)).compared
     assert found.differing == 24
+
+
+@pytest.mark.parametrize(
+    ("cause", "until", "traded", "differing"),
+    [("no_trades", 10, 0.0, 0), ("exchange_outage", 10, 0.0, 0), ("unknown", 10, 0.0, 1), ("no_trades", 9, 0.0, 1),
+     ("no_trades", 10, 1.0, 1)],
+)  # fmt: skip
+def test_a_candle_without_trades_is_missed_unless_its_minutes_are_an_explained_gap(cause, until, traded, differing):
+    hole = window("2024-12-30T12:05", "2024-12-30T12:10")
+
+    def edit(market, timeframe, rows):
+        is_hole = pl.col("open_time").is_between(hole.start, hole.end, closed="left")
+        if timeframe is Timeframe.M5:
+            return rows.with_columns(volume=pl.when(is_hole).then(traded).otherwise("volume"))
+        own = stored(MARKET, minutes=lambda all_: all_.filter(~is_hole)).read(OHLCV, Slice(MARKET, (timeframe,), TODAY))
+        return rows.select(pl.exclude(own.columns), "timeframe", "open_time").join(
+            own, on=["timeframe", "open_time"], how="left"
+        ).select(rows.columns)  # fmt: skip
+
+    store = stored(MARKET, minutes=lambda rows: rows.filter(
+        ~pl.col("open_time").is_between(hole.start, hole.end, closed="left")))  # fmt: skip
+    half = hole.start + timedelta(minutes=2)
+    for start, end in ((hole.start, half), (half, at(f"2024-12-30T12:{until:02}"))):
+        row = dict.fromkeys(GAPS.schema) | {"exchange": "binance", "symbol": "BTC-USDT", "timeframe": "1m",
+            "start": start, "end": end, "slots": (end - start) // timedelta(minutes=1), "cause": cause}  # fmt: skip
+        store.replace(GAPS, Slice(MARKET, (Timeframe.M1,), Interval(start, end)), frame([row], GAPS.schema))
+    (found,) = compare(store, OwnCandles(edit)).compared
+    assert found.differing == differing, found.examples
 
 
 @pytest.mark.parametrize("gives", [0, 287])

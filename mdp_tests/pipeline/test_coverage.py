@@ -13,13 +13,14 @@ from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import keep, parts_of
 from mdp.pipeline.collect import collect_candles
 from mdp.pipeline.coverage import coverage_by_day, days_to_do, idle_minutes, shortfalls, total
+from mdp.pipeline.evidence import batch_of_fetched
 from mdp.pipeline.judge import judge_candles
 from mdp.pipeline.resampling import resample_candles
 from mdp.pipeline.resuming import left_to_ask
 from mdp.pipeline.volatility import collect_dvol, judge_dvol
-from mdp.ports import ARCHIVE_FILES, GAP_SIGHTINGS, GAPS, OHLCV, ArchiveFile, Fetched, Slice
+from mdp.ports import ARCHIVE_FILES, FETCHES, GAP_SIGHTINGS, GAPS, OHLCV, RAW_OHLCV, ArchiveFile, Fetched, Slice
 from mdp.storage.memory import MemoryStore
-from mdp_tests.support.builders import DVOL, MARKET, NOW, at, window
+from mdp_tests.support.builders import DVOL, MARKET, NOW, at, raw, raws, window
 from mdp_tests.support.scripted_source import ScriptedExchanges
 
 DAY = date(2024, 12, 30)
@@ -50,7 +51,7 @@ class Asked:
             keep(self.store, batch)
 
     def judge(self, now):
-        for batch in judge_candles([PART], self.store, NOTHING_KNOWN, lambda: now):
+        for batch in judge_candles([PART], self.store, NOTHING_KNOWN, lambda: now, apart=HOUR):
             keep(self.store, batch)
         for batch in resample_candles([PART], self.store, lambda: now):
             keep(self.store, batch)
@@ -197,7 +198,7 @@ def test_missing_hours_of_an_index_are_seen_as_often_as_they_were_asked_for(late
     for now in (NOW, NOW + later):
         for batch in collect_dvol([part], exchanges, lambda now=now: now, max_age_minutes=120):
             keep(store, batch)
-        for batch in judge_dvol([part], store, NOTHING_KNOWN, lambda now=now: now, max_age_minutes=120):
+        for batch in judge_dvol([part], store, NOTHING_KNOWN, lambda now=now: now, max_age_minutes=120, apart=HOUR):
             keep(store, batch)
     gaps = store.read(GAPS, Slice(DVOL, (Timeframe.M1, Timeframe.H1), WINDOW))
     assert gaps.select("timeframe", "slots", "is_permanent").rows() == [
@@ -219,3 +220,51 @@ def test_a_candle_that_is_given_again_keeps_the_time_it_first_came():
     changed = rows.filter(pl.col("ingested_at") == later)
     assert changed.select("open_time", "close").rows() == [(HOLE.start, 100.5)]
     assert rows.filter(pl.col("ingested_at") != later).height == len(first) - 1
+
+
+@pytest.mark.slow
+def test_an_answer_for_which_nobody_was_asked_is_no_second_witness():
+    asked = Asked(HOLE).ask(NOW)
+    asked.exchanges.answer = lambda _, rows: Fetched(rows, requests=0)
+    asked.ask(NOW + 9 * HOUR)
+    assert asked.gaps.select("sightings", "seen_at").rows() == [(1, NOW)]
+    assert asked.sightings.height == 1
+
+
+@pytest.mark.slow
+def test_what_was_asked_before_a_run_died_is_the_witness_of_what_it_left_behind():
+    asked = Asked(HOLE)
+    asked.fetch(NOW)
+    asked.exchanges.answer = lambda _, rows: Fetched(rows, requests=0)
+    asked.ask(NOW + HOUR)
+    assert asked.gaps.select("sightings", "seen_at").rows() == [(1, NOW)]
+
+
+@pytest.mark.slow
+def test_a_gap_nobody_was_ever_asked_for_has_no_witness():
+    asked = Asked(HOLE)
+    asked.exchanges.answer = lambda _, rows: Fetched(rows, requests=0)
+    asked.ask(NOW)
+    assert asked.gaps.select("sightings", "seen_at").rows() == [(0, NOW)]
+    assert asked.sightings.is_empty()
+
+
+@pytest.mark.slow
+def test_a_day_that_was_asked_for_before_it_began_has_a_gap_without_a_witness():
+    asked = Asked(HOLE).ask(WINDOW.start - HOUR / 2)
+    assert asked.gaps.select("slots", "sightings").rows() == [(30, 0)]
+
+
+@pytest.mark.parametrize(("has_file", "requests", "source"), [
+    (True, 3, "archive+rest"), (True, 0, "archive"), (False, 3, "rest"), (False, 0, "rest"),
+])  # fmt: skip
+@pytest.mark.parametrize("rows", [[], [raw("2024-12-30T10:00", source="archive")]])
+def test_it_is_told_who_was_asked_for_what_is_missing_though_he_gave_nothing(has_file, requests, source, rows):
+    found = raws(*(row | {"source": "archive" if has_file else "rest"} for row in rows))
+    file = (
+        ArchiveFile("a.zip", WINDOW, "0" * 64, is_verified=True, size=1, rows=1, fetched_at=NOW) if has_file else None
+    )
+    fetched = Fetched(found.drop("window_start"), requests=requests, files=(file,) if file else ())
+    batch = batch_of_fetched(PART, RAW_OHLCV, found, fetched, lambda: NOW)
+    (evidence,) = [write.rows for write in batch.writes if write.table is FETCHES]
+    assert evidence["source"].to_list() == [source]

@@ -31,6 +31,7 @@ from mdp_tests.support.scripted_source import ScriptedExchanges
 DAY = window("2024-12-30", "2024-12-31")
 PART = parts_of([(MARKET, date(2024, 12, 30))])[0]
 HOLE = ("2024-12-30T10:02", "2024-12-30T10:04")
+HOUR = timedelta(hours=1)
 NOTHING_KNOWN = Reference({}, ())
 ALWAYS = window("2017-01-01", "2026-01-01")
 
@@ -57,7 +58,7 @@ class Patient:
         self.reference = reference
         if market == MARKET:
             self._keep(collect_candles([PART], self.exchanges, self.clock))
-            self._keep(judge_candles([PART], self.store, reference, self.clock))
+            self._keep(judge_candles([PART], self.store, reference, self.clock, apart=HOUR))
             self._keep(resample_candles([PART], self.store, self.clock))
         else:
             part = Slice(DVOL, (Timeframe.H1,), DAY)
@@ -72,10 +73,15 @@ class Patient:
         for batch in batches:
             keep(self.store, batch)
 
-    def heal(self, asked=None):
+    def healing(self, asked=None, **means):
         how = Collecting(Rounds(more=0, wait_s=0))
-        means = Means(self.store, self.exchanges, self.exchanges, self.reference, self.clock, how)
-        healing = Healing([self.market], asked, means, ALWAYS)
+        given = Means(
+            self.store, self.exchanges, self.exchanges, self.reference, self.clock, how, **({"apart": HOUR} | means)
+        )
+        return Healing([self.market], asked, given, ALWAYS)
+
+    def heal(self, asked=None, **means):
+        healing = self.healing(asked, **means)
         for one in healing.treat():
             keep(self.store, one.batch)
         return healing.outcome()
@@ -312,9 +318,155 @@ def test_a_market_of_which_nothing_is_known_has_nothing_to_heal():
     healed = patient.heal()
     assert (healed.found, healed.markets[0].window) == ((), None)
     assert healed.markets[0].before.expected == 0
+    assert not healed.is_whole, "nothing is not all"
 
 
 @pytest.mark.slow
 def test_whole_days_are_looked_at_whatever_market_they_are_of():
     patient = Patient()
     assert patient.heal(Interval(DAY.start, DAY.end)).is_whole
+
+
+def only_at_1m(edit):
+    return lambda asked, rows: edit(rows) if asked[1] is Timeframe.M1 else rows
+
+
+@pytest.mark.slow
+def test_a_gap_is_not_permanent_in_the_night_after_it_was_collected_and_the_exchange_is_asked_the_night_after():
+    patient = Patient(ScriptedExchanges(edit=without(HOLE, at_5m=lambda rows: rows.clear())))
+    day = timedelta(days=1)
+    patient.now += timedelta(minutes=70)
+    assert not patient.heal(apart=day).is_whole
+    assert patient.read(GAPS).select("sightings", "is_permanent").rows() == [(1, False)]
+    asked = len(patient.exchanges.asked)
+    patient.now += timedelta(minutes=59)
+    assert not patient.heal(apart=day).is_whole
+    assert len(patient.exchanges.asked) == asked, "it was asked within the hour, whatever was recorded of it"
+    patient.now += day
+    patient.exchanges.edit = without()
+    assert patient.heal(apart=day).markets[0].after.present == 1440
+
+
+@pytest.mark.slow
+def test_a_gap_the_exchange_itself_says_was_traded_is_never_whole_and_is_asked_for_again():
+    patient = Patient(ScriptedExchanges(edit=without(HOLE, at_5m=five_minutes(50.0))))
+    for _ in range(3):
+        patient.now += 2 * HOUR
+        healed = patient.heal()
+        assert not healed.is_whole
+        assert [(one.interval, one.ask_from) for one in healed.to_do] == [(window(*HOLE), patient.now + HOUR)]
+    assert patient.read(GAPS).select("sightings", "is_permanent").rows() == [(4, False)]
+    assert not healed.markets[0].after.is_complete
+
+
+@pytest.mark.slow
+def test_a_minute_whose_row_was_rejected_names_the_rule_and_is_never_permanent():
+    at_hole = pl.col("open_time") == at(HOLE[0])
+    spoil = only_at_1m(lambda rows: rows.with_columns(high=pl.when(at_hole).then(1.0).otherwise("high")))
+    patient = Patient(ScriptedExchanges(edit=spoil))
+    for _ in range(2):
+        patient.now += 2 * HOUR
+        assert not patient.heal().is_whole
+    (gap,) = patient.read(GAPS).rows(named=True)
+    assert (gap["sightings"], gap["is_permanent"], gap["cause"]) == (0, False, "unknown")
+    assert gap["detail"] == "given, and rejected: high_is_highest"
+    assert patient.read(GAP_SIGHTINGS)["finding"].to_list() == ["rejected"], "the same again is no news"
+    assert not any(timeframe is Timeframe.M5 for _, timeframe, _ in patient.exchanges.asked)
+    assert patient.heal().found == patient.heal().left, "what is recorded is what is found"
+
+
+@pytest.mark.slow
+def test_only_days_of_which_anything_is_known_are_looked_at_and_those_between_are_named():
+    patient = Patient()
+    far = parts_of([(MARKET, date(2021, 4, 25))])[0]
+    patient._keep(collect_candles([far], patient.exchanges, patient.clock))
+    patient._keep(judge_candles([far], patient.store, NOTHING_KNOWN, patient.clock))
+    patient._keep(resample_candles([far], patient.store, patient.clock))
+    healed = patient.heal()
+    assert (healed.found, healed.is_whole) == ((), True)
+    assert healed.markets[0].windows == (far.window, DAY)
+    assert healed.markets[0].unasked == (Interval(far.window.end, DAY.start),)
+    assert healed.markets[0].before.expected == 2880
+
+
+def test_what_was_collected_and_is_lost_from_every_other_table_is_known():
+    patient = Patient()
+    for table in (OHLCV, RAW_OHLCV):
+        patient.spoil(table, lambda rows: rows.clear())
+    assert [one.reason for one in patient.healing().found][:1] == [Reason.RAW_CHANGED]
+
+
+def test_today_is_no_day_to_heal():
+    patient = Patient()
+    patient.now = at("2024-12-31T01:20")
+    patient.store.append(OHLCV, patient.read(OHLCV).head(5).with_columns(pl.col("open_time") + timedelta(days=1)))
+    assert patient.healing().found == ()
+    assert patient.healing(window("2024-12-30", "2025-01-02")).found == ()
+
+
+def test_a_window_is_looked_at_to_its_end_though_nothing_is_known_there():
+    patient = Patient()
+    found = patient.healing(window("2024-12-30", "2025-01-20")).found
+    assert [(one.reason, one.interval) for one in found] == [(Reason.UNFETCHED, window("2024-12-31", "2025-01-20"))]
+
+
+@pytest.mark.slow
+def test_facts_that_change_reach_gaps_that_are_permanent_and_rows_that_were_altered_are_made_again():
+    patient = Patient(ScriptedExchanges(edit=without(HOLE, at_5m=lambda rows: rows.clear())))
+    patient.now += HOUR
+    assert patient.heal().is_whole
+    good = patient.read(GAPS)
+    for change in (
+        lambda rows: rows.with_columns(cause=pl.lit("no_trades")),
+        lambda rows: rows.with_columns(is_permanent=False),
+    ):
+        patient.spoil(GAPS, change)
+        assert Reason.GAP_CHANGED in reasons(patient.heal())
+        assert patient.read(GAPS).equals(good)
+    outage = Outage(Exchange.BINANCE, "", window("2024-12-30T10:00", "2024-12-30T11:00"), "a notice")
+    patient.reference, patient.exchanges.asked[:] = Reference({}, (outage,)), []
+    healed = patient.heal()
+    assert [(one.reason, one.count) for one in healed.found] == [(Reason.GAP_CHANGED, 2)]
+    assert healed.markets[0].after.missing == {Cause.EXCHANGE_OUTAGE: 2}
+    assert patient.exchanges.asked == []
+
+
+@pytest.mark.slow
+def test_gap_rows_that_are_doubled_or_lie_over_minutes_are_found_and_made_again():
+    patient = Patient(ScriptedExchanges(edit=without(HOLE)))
+    where = ("start", "end", "slots")
+    good = patient.read(GAPS).select(where)
+    patient.spoil(GAPS, lambda rows: pl.concat([rows, rows]))
+    assert Reason.NEEDLESS_GAP in reasons(patient.heal())
+    assert patient.read(GAPS).select(where).equals(good)
+    patient.spoil(GAPS, lambda rows: rows.with_columns(pl.col("end") + HOUR, slots=pl.lit(62, dtype=pl.Int64)))
+    healed = patient.heal()
+    assert [one.count for one in healed.found if one.reason is Reason.NEEDLESS_GAP] == [60]
+    assert patient.read(GAPS).select(where).equals(good)
+
+
+@pytest.mark.slow
+def test_what_needs_no_asking_is_healed_though_the_exchange_is_down():
+    patient = Patient(ScriptedExchanges(edit=without(HOLE)))
+    good = patient.read(OHLCV)
+    patient.spoil(OHLCV, dearer("2024-12-30T12:04"))
+    patient.now += 2 * HOUR
+
+    def down(asked, rows):
+        raise ExchangeUnavailable("binance", "503")
+
+    patient.exchanges.edit = down
+    healed = patient.heal()
+    assert patient.read(OHLCV).equals(good)
+    assert (healed.markets[0].revised, healed.is_whole) == (1, False)
+
+
+@pytest.mark.slow
+def test_an_index_made_of_hours_is_asked_for_by_the_minute_when_that_is_its_resolution_now():
+    patient = Patient(market=DVOL)
+    part = Slice(DVOL, (Timeframe.M1,), DAY)
+    patient.spoil(DVOL_TABLE, lambda rows: rows.tail(1430), part)
+    healed = patient.heal(index_length=Timeframe.M1)
+    assert reasons(healed) == [Reason.INDEX]
+    assert {timeframe for _, timeframe, _ in patient.exchanges.asked} == {Timeframe.M1}
+    assert (healed.is_whole, patient.read(DVOL_TABLE, part).height) == (True, 1440)

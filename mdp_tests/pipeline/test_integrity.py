@@ -12,7 +12,8 @@ from mdp.domain.resample import resample_all
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.pipeline.checking.verdicts import SAMPLED
 from mdp.pipeline.integrity import inspect_candles, inspect_raw_candles, inspect_resampled
-from mdp.ports import FETCHES, GAPS, OHLCV, RAW_OHLCV, Slice
+from mdp.pipeline.judge import judge_days
+from mdp.ports import FETCHES, GAPS, OHLCV, RAW_OHLCV, REJECTED_OHLCV, Slice
 from mdp.storage.memory import MemoryStore
 from mdp_tests.golden.binance_native.test_resampling_equals_binance import minutes_of
 from mdp_tests.support.builders import MARKET, NOW, at, frame, raw, raws, window
@@ -159,6 +160,54 @@ def test_only_the_first_rows_of_a_finding_are_shown(store):
     verdict = inspect_candles(store, TWO_DAYS)[SECOND]
     assert verdict.broken["high_is_highest"] == 1440
     assert len([one for one in verdict.samples if one.what == "high_is_highest"]) == SAMPLED
+
+
+class TestRejected:
+    """A day of three raw rows, two of which are rejected; one of them came twice."""
+
+    PART = Slice(MARKET, (Timeframe.M1,), window("2024-12-30", "2024-12-31"))
+    BAD = raw(NOON, close=float("nan"))
+
+    @pytest.fixture
+    def judged(self):
+        kept = MemoryStore()
+        kept.replace(RAW_OHLCV, self.PART, raws(raw("2024-12-30T00:00"), self.BAD, self.BAD, raw(NOON, closed=False)))
+        asked = dict.fromkeys(FETCHES.schema) | {
+            "exchange": "binance", "symbol": "BTC-USDT", "timeframe": "1m", "window_start": self.PART.window.start,
+        }  # fmt: skip
+        kept.append(FETCHES, frame([asked], FETCHES.schema))
+        kept.replace(REJECTED_OHLCV, self.PART, self.made(kept))
+        return kept
+
+    def made(self, kept):
+        return judge_days(kept.read(RAW_OHLCV, self.PART), self.PART).rejected
+
+    def broken(self, kept, **how):
+        verdict = inspect_candles(kept, self.PART, **how)[SECOND]
+        shown = [one.example for one in verdict.samples if one.what == "rejected_rows_are_those_of_the_raw_rows"]
+        return verdict.broken.get("rejected_rows_are_those_of_the_raw_rows", 0), shown
+
+    def test_those_that_judging_makes_hold(self, judged):
+        assert self.broken(judged) == (0, [])
+
+    @pytest.mark.parametrize("kept_rows", [0, 1, 2])
+    def test_lost_ones_are_counted_one_of_two_equal_ones_too(self, judged, kept_rows):
+        judged.replace(REJECTED_OHLCV, self.PART, self.made(judged).head(kept_rows))
+        count, shown = self.broken(judged)
+        assert (count, len(shown)) == (3 - kept_rows, 3 - kept_rows)
+        assert {one.found for one in shown} == {"no rejected row"}
+
+    def test_one_that_was_altered_is_shown_beside_what_it_was(self, judged):
+        rows = self.made(judged).with_columns(failed_rules=pl.lit(["low_is_lowest"]))
+        judged.replace(REJECTED_OHLCV, self.PART, rows)
+        count, shown = self.broken(judged)
+        assert count == 6
+        assert {one.expected for one in shown if "low_is_lowest" in one.found} == {"no rejected row"}
+
+    def test_those_that_may_have_been_dropped_for_their_age_are_not_missed(self, judged):
+        judged.replace(REJECTED_OHLCV, self.PART, REJECTED_OHLCV.schema.to_frame())
+        assert self.broken(judged, rejected_since=NOW)[0] == 3
+        assert self.broken(judged, rejected_since=NOW + timedelta.resolution)[0] == 0
 
 
 def test_raw_rows_without_a_price_or_not_closed_are_shown_and_lost_ones_counted():

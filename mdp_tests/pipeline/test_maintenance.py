@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from mdp.config.sections import MaintenanceSettings
 from mdp.config.settings import load_settings
@@ -51,6 +52,12 @@ def test_rows_older_than_is_said_are_dropped_and_no_others(store):
     assert (done["failed_fetches"].before.rows, done["failed_fetches"].after.rows) == (3, 2)
     assert done["ohlcv"].after.rows == 1
     require_maintained(list(done.values()))
+
+
+def test_files_are_kept_no_longer_than_the_log_remembers_what_was_removed():
+    assert MaintenanceSettings(retention_hours=720).retention_hours == 720
+    with pytest.raises(ValidationError, match=r"retention_hours\n.*less than or equal to 720"):
+        MaintenanceSettings(retention_hours=721)
 
 
 def test_what_is_not_named_stays_for_ever(store):

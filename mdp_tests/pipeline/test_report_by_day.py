@@ -131,13 +131,14 @@ def test_what_nobody_asked_for_over_the_end_of_a_year_is_one_stretch():
     assert (stretch["cause"], stretch["slots"], stretch["sightings"]) == ("unfetched", 4 * 1440 - 2, None)
 
 
-def test_rejected_rows_and_revisions_count_on_their_day(store):
+def test_rejected_rows_and_revisions_count_on_their_day_though_two_runs_recorded_one(store):
     rows = frame([{**raw("2024-12-31T01:00"), "failed_rules": ["low_is_lowest"]}] * 3, REJECTED_SCHEMA)
     store.replace(REJECTED_OHLCV, MINUTES, rows)
     revision = dict.fromkeys(REVISION_SCHEMA) | {
         "exchange": "binance", "symbol": "BTC-USDT", "timeframe": "1m", "open_time": at("2025-01-02T13:00"),
     }  # fmt: skip
-    store.append(REVISIONS, frame([revision], REVISION_SCHEMA))
+    twice = [{**revision, "new_source": "rest", "revised_at": at(moment)} for moment in ("2025-01-03", "2025-01-04")]
+    store.append(REVISIONS, frame(twice, REVISION_SCHEMA))
     assert counts(report_market(store, MARKET, EVER), "rejected", "revised") == [(0, 0), (3, 0), (0, 0), (0, 1)]
 
 

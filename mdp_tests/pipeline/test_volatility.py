@@ -140,6 +140,24 @@ class TestMadeOfHours:
         judged(store)
         assert revisions(store) == [("1h", at("2024-12-29T23:00"), 50.0, 51.0)]
 
+    def test_days_that_are_judged_one_by_one_record_the_hour_between_them_once_with_its_receipt(self):
+        store, late = MemoryStore(), NOW + timedelta(days=1)
+        next_day = Slice(DVOL, (H1,), window("2024-12-31", "2025-01-01"))
+        for now, exchanges in ((NOW, flat()), (late, flat("2024-12-30T22:00", 51.0))):
+            for number, part in enumerate((BY_HOUR, next_day)):
+                moment = now + timedelta(minutes=number)
+                received = pl.lit(moment, RAW_DVOL.schema["fetched_at"])
+                exchanges.edit = lambda _, rows, received=received: rows.filter(
+                    pl.col("open_time") != at("2024-12-30T23:00")
+                ).with_columns(fetched_at=received)
+                for batch in collect_dvol([part], exchanges, lambda moment=moment: moment, max_age_minutes=120):
+                    keep(store, batch)
+                for batch in judge_dvol([part], store, NOTHING_KNOWN, lambda now=now: now, max_age_minutes=120):
+                    keep(store, batch)
+        found = store.read(REVISIONS, BY_HOUR)
+        assert len(found) == 1
+        assert found["old_ingested_at"].to_list() == [NOW]
+
     def test_a_revised_hour_that_speaks_on_both_sides_of_midnight_is_one_revision(self):
         store, part = MemoryStore(), Slice(DVOL, (H1,), window("2024-12-30", "2025-01-01"))
 

@@ -56,7 +56,7 @@ LASTING = {
 
 @pytest.fixture(autouse=True)
 def _without_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=100, cap=True):
+    with stamina.set_testing(True, attempts=ATTEMPTS):
         yield
 
 
@@ -78,7 +78,6 @@ def settings_of(emulator: RunningEmulator, dataset: str) -> BigQuerySettings:
         dataset=dataset,
         api_endpoint=emulator.api_endpoint,
         write_endpoint=emulator.write_endpoint,
-        attempts=ATTEMPTS,
     )
 
 
@@ -190,15 +189,14 @@ def test_a_fault_that_lasts_is_not_tried_again_and_says_what_to_do(store, sessio
     with pytest.raises(kind, match=advice) as raised:
         store.replace(OHLCV, DAY, NEW)
     assert not raised.value.retryable
-    assert session.log.count(step) == 1
+    # a table that is not found is looked at once more, and made where it is missing
+    assert session.log.count(step) == (2 if fault is LASTING["404"][0] else 1)
     assert staged(store) == []
     holds(store, session, OLD)
 
 
 @pytest.mark.parametrize(("fault", "kind", "advice"), LASTING.values(), ids=LASTING)
 def test_a_read_that_cannot_succeed_fails_at_once(store, session, fault, kind, advice):
-    if "DATASET" in advice:
-        advice = "vanished"  # the tables were there a moment ago
     session.plan = faults.always("query", fault)
     with pytest.raises(kind, match=advice) as raised:
         store.read(OHLCV, DAY)
@@ -216,6 +214,40 @@ def test_a_fault_that_does_not_pass_ends_after_the_attempts_and_leaves_the_old_s
     assert session.log.count(step) == ATTEMPTS
     assert staged(store) == []
     holds(store, session, OLD)
+
+
+def test_a_request_is_repeated_for_as_long_as_the_patience_lasts(shared, store, session):
+    settings = shared[2]
+    with stamina.set_testing(False):
+        session.plan = faults.always("upload", PASSING["503"])
+        hasty = open_store(settings.model_copy(update={"patience_s": 1e-9}), session)
+        with pytest.raises(StoreUnavailable):
+            hasty.replace(OHLCV, DAY, NEW)
+        assert session.log.count("upload") == 1
+        session.log.requests.clear()
+        session.plan = lambda request: PASSING["503"] if request.step == "upload" and request.number < 2 else None
+        store.replace(OHLCV, DAY, NEW)  # after three seconds of waiting
+    holds(store, session, NEW)
+    assert BigQuerySettings().patience_s == 300
+
+
+def test_no_request_waits_longer_than_one_may(shared, store):
+    from mdp_tests.support.bigquery.session import FaultySession
+
+    class Noting(FaultySession):
+        waits: list[float]
+
+        def request(self, method, url, data=None, headers=None, **named):
+            self.waits.append(named["timeout"])
+            return super().request(method, url, data=data, headers=headers, **named)
+
+    session = Noting()
+    session.waits = []
+    reader = open_store(shared[2], session)
+    assert_frame_equal(reader.read(OHLCV, DAY), OLD)
+    reader.replace(OHLCV, DAY, NEW)
+    # Google's client gives the request that waits for a query's result two minutes at least
+    assert max(session.waits) <= 2 * shared[2].timeout_s
 
 
 def test_a_run_that_is_cut_off_after_the_rows_are_staged_leaves_the_old_slice_and_a_later_run_replaces_it(

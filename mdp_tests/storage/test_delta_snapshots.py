@@ -16,7 +16,7 @@ import deltalake
 import pytest
 from polars.testing import assert_frame_equal
 
-from mdp.errors import OutdatedStore, StorageError, StoreCorrupt
+from mdp.errors import InputError, OutdatedStore, SnapshotExists, SnapshotMissing, StorageError, StoreCorrupt
 from mdp.ports import GAPS, OHLCV, REVISIONS
 from mdp.storage import DeltaStore
 from mdp.storage.delta_table import LakeTable
@@ -192,21 +192,67 @@ def test_a_snapshot_of_a_later_program_is_refused(store, newer):
         store.read_snapshot("pin", GAPS, MONTHS)
 
 
-def test_a_snapshot_without_its_manifest_is_named_and_can_be_deleted(store):
-    snap(store, "pin", (OHLCV, [DAY]))
+def test_a_snapshot_without_its_manifest_is_named_and_left_out_and_can_be_deleted(store, caplog):
+    for name in ("good", "pin"):
+        snap(store, name, (OHLCV, [DAY]))
     (store.lake_dir.parent / "snapshots" / "pin" / "manifest.json").unlink()
-    with pytest.raises(StoreCorrupt, match=r"pin/manifest\.json"):
-        store.snapshots()
+    assert store.snapshots() == {"good": b"about good"}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "snapshot 'pin'" in caplog.text
+    assert store.manifest("good") == b"about good"
+    with pytest.raises(StoreCorrupt, match=r"snapshot 'pin': .*pin/manifest\.json"):
+        store.manifest("pin")
+    with pytest.raises(SnapshotExists), store.draft_snapshot("pin"):
+        pass
     store.delete_snapshot("pin")
-    assert store.snapshots() == {}
+    assert list(store.snapshots()) == ["good"]
 
 
-def test_what_lies_beside_snapshots_is_none(store):
+def test_what_lies_beside_snapshots_is_none_and_is_left_alone(store, caplog):
     snap(store, "pin", (OHLCV, [DAY]))
     directory = store.lake_dir.parent / "snapshots"
-    (directory / "notes.txt").write_text("mine")
-    (directory / "lost+found").mkdir()
-    assert list(store.snapshots()) == ["pin"]
+    for place in ("lost+found", "my-notes", "empty"):
+        (directory / place).mkdir()
+    for note in (directory / "notes.txt", directory / "my-notes" / "a.txt"):
+        note.write_text("mine")
+    assert store.snapshots() == {"pin": b"about pin"}
+    assert caplog.records == []
+    for name in ("my-notes", "empty", "notes.txt"):
+        for action in (store.manifest, store.delete_snapshot, lambda name: store.read_snapshot(name, OHLCV, DAY)):
+            with pytest.raises(SnapshotMissing, match=f"'{name}': expected one of: pin"):
+                action(name)
+        with pytest.raises(InputError, match=rf"snapshot: .*{name}"), store.draft_snapshot(name):
+            pass
+    assert (directory / "my-notes" / "a.txt").read_text() == "mine"
+    assert len(list(directory.iterdir())) == 5
+
+
+def test_a_snapshot_that_is_deleted_while_all_are_listed_is_left_out(store, caplog):
+    for name in ("gone", "pin"):
+        snap(store, name, (OHLCV, [DAY]))
+    listing = DeltaStore(store.lake_dir)
+    names = listing._snapshots._names
+    listing._snapshots._names = lambda: (names(), store.delete_snapshot("gone"))[0]
+    assert listing.snapshots() == {"pin": b"about pin"}
+    assert caplog.records == []
+
+
+def test_a_snapshot_that_is_deleted_while_its_manifest_is_read_is_missing_and_not_damaged(store):
+    for name in ("gone", "pin"):
+        snap(store, name, (OHLCV, [DAY]))
+    reading = DeltaStore(store.lake_dir)
+    found, rivals = reading._snapshots._existing, [store.delete_snapshot]
+    reading._snapshots._existing = lambda name: (found(name), rivals and rivals.pop()(name))[0]
+    with pytest.raises(SnapshotMissing, match="'gone': expected one of: pin"):
+        reading.manifest("gone")
+
+
+def test_the_folder_of_the_first_snapshot_is_on_the_disk_itself(store, monkeypatch):
+    synced, names = os.fsync, set()
+    monkeypatch.setattr(os, "fsync", lambda handle: (names.add(os.fstat(handle).st_ino), synced(handle))[1])
+    snap(store, "pin", (OHLCV, [DAY]))
+    for path in (store.lake_dir.parent, store.lake_dir.parent / "snapshots"):
+        assert path.stat().st_ino in names
 
 
 def test_drafts_that_nobody_finished_are_removed_after_a_day(store):

@@ -15,7 +15,7 @@ import pytest
 import stamina
 from polars.testing import assert_frame_equal
 
-from mdp.errors import WriteConflict
+from mdp.errors import InputError, WriteConflict
 from mdp.ports import GAPS, OHLCV, Vacuum
 from mdp.storage import DeltaStore
 from mdp.storage.delta_table import Piece
@@ -89,6 +89,13 @@ def test_a_file_that_was_never_published_goes_a_day_after_it_was_written_at_the_
         assert store.vacuum(OHLCV, keep, dry_run=True).files == goes
     assert store.vacuum(OHLCV, HOUR).files == 1
     assert on_disk(store) == live(store)
+
+
+def test_a_time_that_is_longer_than_the_log_remembers_is_refused(store):
+    store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))
+    assert store.vacuum(OHLCV, 720 * HOUR) == Vacuum()
+    with pytest.raises(InputError, match=r"keep: expected at most 30 days, .*days=30, seconds=1"):
+        store.vacuum(OHLCV, 720 * HOUR + timedelta(seconds=1), dry_run=True)
 
 
 def test_what_is_live_stays_however_old_it_is(store):

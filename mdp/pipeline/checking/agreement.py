@@ -39,7 +39,7 @@ class Agreement:
     Attributes:
         standings: Of each market that was compared with at least one other.
         not_judged: Symbol or market, and why nothing can be said of it.
-        far_minutes: The minutes of symbols with a named exchange in which they are furthest apart, at most ``SAMPLED``.
+        far_minutes: The minutes of symbols of which two disagree in which they are furthest apart, at most ``SAMPLED``.
     """
 
     standings: Mapping[Market, Standing]
@@ -50,6 +50,19 @@ class Agreement:
     def apart(self) -> list[Market]:
         """The markets that disagree with most of the others."""
         return [market for market, standing in self.standings.items() if standing.reasons]
+
+    @property
+    def disputes(self) -> list[tuple[Market, str]]:
+        """What disagrees with whom: of the named markets, and of all of a symbol of which none is named.
+
+        Of three levels in a row the outer two may be too far apart, and each of them agrees with the one between.
+        """
+        to_blame = {market.symbol_key for market in self.apart}
+        return [
+            (market, why)
+            for market, standing in self.standings.items()
+            for why in (standing.reasons if market.symbol_key in to_blame else standing.disagreements)
+        ]
 
 
 def compare_exchanges(store: CandleStore, markets: Iterable[Market], window: Interval) -> Agreement:
@@ -76,7 +89,7 @@ def compare_exchanges(store: CandleStore, markets: Iterable[Market], window: Int
         judged = {one.name: one for one in judge(compare(closes, {name: series[name][1] for name in closes}))}
         standings |= {one: judged[one.exchange.value] for one in of_symbol if one.exchange.value in judged}
         not_judged |= _unjudged(symbol, of_symbol, closes, judged)
-        if any(one.reasons for one in judged.values()):
+        if any(one.disagreements for one in judged.values()):
             far += _far_minutes(symbol, closes, window)
     furthest = sorted(far, key=lambda one: -one.distance)[:SAMPLED]
     return Agreement(standings, not_judged, tuple(furthest))

@@ -52,6 +52,14 @@ def differing_rows(both: pl.DataFrame, columns: Sequence[str], suffix: str = _MA
         )
 
 
+def rejected_rows(rows: pl.DataFrame) -> Iterator[Example]:
+    """Show rejected rows that are stored, or not, otherwise than the raw rows tell; ``is_stored`` says which."""
+    for row in rows.head(SAMPLED).iter_rows(named=True):
+        said = f"{values(row, VALUE_COLUMNS)}: {', '.join(row['failed_rules'])}"
+        found, expected = (said, "no rejected row") if row["is_stored"] else ("no rejected row", said)
+        yield Example(row["open_time"] or row["window_start"], row["timeframe"], found, expected)
+
+
 def stretches(found: Iterable[Interval], what: str, expected: str) -> Iterator[Example]:
     """Show stretches of minutes."""
     for one in found:

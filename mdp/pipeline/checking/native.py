@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from math import sqrt
+from typing import NamedTuple
 from zlib import crc32
 
 import polars as pl
 
+from mdp.domain.amounts import HALF_A_DIGIT, slack
 from mdp.domain.candles import RAW_SCHEMA
-from mdp.domain.interval import DAY, Interval
+from mdp.domain.gaps import Cause
+from mdp.domain.interval import DAY, Interval, merge
 from mdp.domain.market import Exchange, Market
 from mdp.domain.resample import resample
 from mdp.domain.rules import Asked, split_by_rules, to_candles
@@ -26,7 +29,7 @@ from mdp.domain.timeframe import EPOCH, Timeframe
 from mdp.errors import ExchangeError, Incomplete
 from mdp.pipeline.checking import examples
 from mdp.pipeline.checking.verdicts import SAMPLED, Example
-from mdp.ports import OHLCV, CandleSource, CandleStore, OpenSource, Slice
+from mdp.ports import GAPS, OHLCV, CandleSource, CandleStore, OpenSource, Slice
 
 COMPARED = (Timeframe.M5, Timeframe.H1, Timeframe.D1)
 """One request for each timeframe and day: 288 candles of 5m fit a page of every exchange."""
@@ -79,7 +82,13 @@ class NotJudged(Incomplete):
         self.args = (f"could not be judged: {listed}; the other markets were",)
 
 
-_Part = tuple[Market, Interval, pl.DataFrame]
+class _Part(NamedTuple):
+    """A market on one day: its stored candles, and where it is known why it has none."""
+
+    market: Market
+    window: Interval
+    ours: pl.DataFrame
+    explained: Sequence[Interval]
 
 
 def compare_with_native(
@@ -88,8 +97,9 @@ def compare_with_native(
     """Ask each exchange for its own candles of a day, and of one earlier stored day, and compare them with ours.
 
     Open, high, low and close must be equal, volume to 8 decimals, trades and quote volume (as far as rounding of its
-    minutes allows) where both have them; a candle that only one side has differs. A market without any stored candle in
-    a window is left out: whether it should have some, ``freshness.lags`` tells.
+    minutes allows) where both have them; a candle that only one side has differs, unless nothing was traded in it and
+    all its minutes are a gap that is explained. A market without any stored candle in a window is left out: whether it
+    should have some, ``freshness`` tells.
 
     Args:
         store: Where ours are.
@@ -102,7 +112,7 @@ def compare_with_native(
         for window in (day, earlier_day(store, market, day)):
             ours = store.read(OHLCV, Slice(market, COMPARED, window)) if window else None
             if window and ours is not None and len(ours):
-                parts[market.exchange].append((market, window, ours))
+                parts[market.exchange].append(_Part(market, window, ours, _explained(store, market, window)))
 
     async def ask_all() -> list[tuple[list[NativeComparison], dict[Market, ExchangeError]]]:
         return await asyncio.gather(*(_ask(open_source, exchange, wanted) for exchange, wanted in parts.items()))
@@ -130,6 +140,14 @@ def earlier_day(store: CandleStore, market: Market, day: Interval) -> Interval |
     return Interval(chosen, chosen + DAY)
 
 
+def _explained(store: CandleStore, market: Market, window: Interval) -> list[Interval]:
+    gaps = store.read(GAPS, Slice(market, (Timeframe.M1,), window)).filter(
+        pl.col("cause").is_in([cause.value for cause in Cause if cause.is_explained])
+    )
+    known = merge(Interval(start, end) for start, end in gaps.select("start", "end").iter_rows())
+    return [gap for gap in known if gap.duration >= COMPARED[0].duration]  # no shorter one holds a candle
+
+
 async def _ask(
     open_source: OpenSource, exchange: Exchange, parts: list[_Part]
 ) -> tuple[list[NativeComparison], dict[Market, ExchangeError]]:
@@ -138,26 +156,28 @@ async def _ask(
     failed: dict[Market, ExchangeError] = {}
     away: ExchangeError | None = None
     async with open_source(exchange) as source:
-        for market, window, ours in parts:
+        for part in parts:
             if away is None:
                 try:
-                    compared.append(await _compare(source, market, window, ours))
+                    compared.append(await _compare(source, part))
                     continue
                 except ExchangeError as error:
-                    failed[market] = error
+                    failed[part.market] = error
                     away = error if error.retryable else None
             else:
-                failed.setdefault(market, away)
+                failed.setdefault(part.market, away)
     return compared, failed
 
 
-async def _compare(source: CandleSource, market: Market, window: Interval, ours: pl.DataFrame) -> NativeComparison:
+async def _compare(source: CandleSource, part: _Part) -> NativeComparison:
+    market, window, ours, explained = part
     answers = [(await source.fetch(market, timeframe, window)).rows for timeframe in COMPARED]
     theirs = pl.concat(rows.filter("closed").unique("open_time", keep="last") for rows in answers)
     key = ["timeframe", "open_time"]
     both = ours.select(*key, "minutes", *_COLUMNS).join(
         theirs.select(*key, *_COLUMNS), on=key, how="full", suffix=_NATIVE, coalesce=True
     )
+    both = both.filter(~_is_idle_gap(explained))
     other = both.filter(_differs())
     if other.is_empty():
         return NativeComparison(market, window, len(both), 0)
@@ -168,12 +188,25 @@ async def _compare(source: CandleSource, market: Market, window: Interval, ours:
     return NativeComparison(market, window, len(both), len(other), shown, await _cause(source, market, first))
 
 
+def _is_idle_gap(explained: Sequence[Interval]) -> pl.Expr:
+    """Whether the exchange has a candle in which nothing was traded, of minutes that are a gap of which that is known.
+
+    Where the exchange gives no minute without trades, its longer candle may still stand there.
+    """
+    closes = pl.col("open_time") + pl.duration(
+        seconds=pl.col("timeframe").replace_strict({one.value: one.seconds for one in COMPARED})
+    )
+    is_inside = [(pl.col("open_time") >= gap.start) & (closes <= gap.end) for gap in explained]
+    is_idle = pl.col("minutes").is_null() & (pl.col(f"volume{_NATIVE}") == 0)
+    return (is_idle & pl.any_horizontal(*is_inside, pl.lit(value=False))).fill_null(value=False)
+
+
 def _differs() -> pl.Expr:
     """Whether a candle is not the exchange's; null where a side has none counts, amounts nobody gives do not."""
     prices = [pl.col(name).ne_missing(pl.col(f"{name}{_NATIVE}")) for name in ("open", "high", "low", "close")]
-    volume = _apart("volume", 5e-9 + 1e-12 * pl.col(f"volume{_NATIVE}").abs()).fill_null(value=True)
+    volume = _apart("volume", slack(pl.col(f"volume{_NATIVE}"))).fill_null(value=True)
     # each minute's quote volume is rounded by itself, and so is that of the longer candle
-    rounding = 5e-9 * pl.col("minutes") + 1e-9 * pl.col(f"quote_volume{_NATIVE}").abs()
+    rounding = HALF_A_DIGIT * pl.col("minutes") + 1e-9 * pl.col(f"quote_volume{_NATIVE}").abs()
     quote = _apart("quote_volume", rounding).fill_null(value=False)
     trades = (pl.col("trades") != pl.col(f"trades{_NATIVE}")).fill_null(value=False)
     return pl.any_horizontal(*prices, volume, quote, trades)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import polars as pl
 
+from mdp.config.reference import Reference
 from mdp.domain.dvol import LENGTHS
 from mdp.domain.gaps import Cause, find_gaps, tile
 from mdp.domain.interval import Interval
@@ -20,9 +21,11 @@ from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import days_of, parts_of, rows_by_day
 from mdp.pipeline.checking.verdicts import Verdict
 from mdp.pipeline.coverage import failed_days
+from mdp.pipeline.gap_evidence import APART, GapEvidence
 from mdp.pipeline.integrity import inspect_dvol, inspect_raw_candles, inspect_raw_dvol, inspect_resampled
+from mdp.pipeline.judge import judge_days
 from mdp.pipeline.raw_comparison import unlike_raw
-from mdp.ports import FETCHES, GAPS, OHLCV, CandleStore, Slice
+from mdp.ports import FETCHES, GAPS, OHLCV, RAW_OHLCV, CandleStore, Slice
 
 
 class Reason(StrEnum):
@@ -36,6 +39,7 @@ class Reason(StrEnum):
     REPEATED = "minutes stored more than once"
     LOST = "minutes neither stored nor in a gap"
     NEEDLESS_GAP = "gap where minutes are stored"
+    GAP_CHANGED = "gaps are not what is known of them"
     NOT_OF_MINUTES = "longer candles are not those of the minutes"
     INDEX = "minutes are not those of the index"
 
@@ -77,9 +81,24 @@ class Ailment:
         return [part.start.date() for part in self.interval.days()]
 
 
-def diagnose(
-    store: CandleStore, market: Market, window: Interval, *, apart: timedelta, index_length: Timeframe = Timeframe.H1
-) -> list[Ailment]:
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What is stored is measured by.
+
+    Attributes:
+        reference: Listings and outages, which explain gaps.
+        apart: How far apart two sightings of a gap count as two.
+        ask_again: How long after a day was asked for nothing is gained by asking for its gaps again.
+        index_length: Length of the candles from which an index is made.
+    """
+
+    reference: Reference
+    apart: timedelta = APART
+    ask_again: timedelta = timedelta(hours=1)
+    index_length: Timeframe = Timeframe.H1
+
+
+def diagnose(store: CandleStore, market: Market, window: Interval, by: Yardstick) -> list[Ailment]:
     """Find everything that is wrong with what is stored of a market.
 
     Values are compared with the raw rows, and these with the digest of what was received: a price that was changed in
@@ -89,8 +108,7 @@ def diagnose(
         store: Where.
         market: A spot market or a volatility index.
         window: Whole UTC days, all of which should be stored.
-        apart: How far apart two sightings of a gap count as two; nothing is gained by asking sooner.
-        index_length: Length of the candles from which an index is made.
+        by: What it is measured by.
 
     Returns:
         Ascending by time for each reason; a day may suffer from several.
@@ -100,16 +118,16 @@ def diagnose(
         for one in failed_days(store, market, window)
     ]
     counts: dict[Reason, dict[date, int]] = {}
-    for part in parts_of(((market, day.start.date()) for day in window.days()), length_asked(market, index_length)):
+    for part in parts_of(((market, day.start.date()) for day in window.days()), length_asked(market, by.index_length)):
         # what is stored of an index was not wrong because its resolution was changed since
         lengths = LENGTHS if market.is_volatility_index else part.timeframes
         asked = days_asked(store, Slice(market, lengths, part.window))
         unfetched = {day: Timeframe.D1.minutes for day, _ in days_of(part) if day not in asked}
         _add(counts, Reason.UNFETCHED, unfetched)
         for one in parts_of(((market, day) for day in asked), part.timeframes[0]):
-            for reason, days in _examine(store, one):
+            for reason, days in _examine(store, one, by):
                 _add(counts, reason, days)
-        found += _gaps(store, part, apart)
+        found += _gaps(store, part, by.ask_again)
     found += [one for reason in Reason for one in _stretches(market, reason, counts.get(reason, {}))]
     order = list(Reason)
     return sorted(found, key=lambda one: (order.index(one.reason), one.interval))
@@ -122,11 +140,17 @@ def length_asked(market: Market, index_length: Timeframe) -> Timeframe:
 
 def days_asked(store: CandleStore, part: Slice) -> list[date]:
     """Return the days of a slice that were ever asked for and got, at its timeframes; ascending."""
-    asked = store.read(FETCHES, part, columns=["window_start"])["window_start"].unique().sort()
-    return [start.date() for start in asked.to_list()]
+    return sorted(last_asked(store, part))
 
 
-def _examine(store: CandleStore, part: Slice) -> Iterator[tuple[Reason, Mapping[date, int]]]:
+def last_asked(store: CandleStore, part: Slice) -> dict[date, datetime]:
+    """Return of each day of a slice that was asked for and got when it was last, at its timeframes."""
+    asked = store.read(FETCHES, part, columns=["window_start", "fetched_at"])
+    latest = asked.group_by("window_start").agg(pl.col("fetched_at").max())
+    return {start.date(): at for start, at in latest.select("window_start", "fetched_at").iter_rows()}
+
+
+def _examine(store: CandleStore, part: Slice, by: Yardstick) -> Iterator[tuple[Reason, Mapping[date, int]]]:
     """Compare each layer of days that were asked for with the one it is made of."""
     by_minute = Slice(part.market, (Timeframe.M1,), part.window)
     if part.market.is_volatility_index:
@@ -140,6 +164,8 @@ def _examine(store: CandleStore, part: Slice) -> Iterator[tuple[Reason, Mapping[
     lost, needless = _untiled(store, part, minutes)
     yield Reason.LOST, lost
     yield Reason.NEEDLESS_GAP, needless
+    changed = _unlike_evidence(store, part, minutes, by)
+    yield Reason.GAP_CHANGED, {day: slots for day, slots in changed.items() if not lost.get(day)}
     yield Reason.NOT_OF_MINUTES, _broken(inspect_resampled(store, part))
 
 
@@ -156,17 +182,34 @@ def _untiled(store: CandleStore, part: Slice, minutes: pl.DataFrame) -> tuple[di
     return lost, needless
 
 
-def _gaps(store: CandleStore, part: Slice, apart: timedelta) -> Iterator[Ailment]:
+def _unlike_evidence(store: CandleStore, part: Slice, minutes: pl.DataFrame, by: Yardstick) -> dict[date, int]:
+    """Missing minutes whose gap is not what sightings and facts make of it; whoever keeps rows twice has it so too."""
+    recorded = store.read(GAPS, part).sort("start")
+    if recorded.is_empty():
+        return {}
+    rejected = judge_days(store.read(RAW_OHLCV, part), part).rejected
+    evidence = GapEvidence(store, part, by.reference, by.apart)
+    seen = evidence.see(minutes["open_time"], Timeframe.M1, by.reference.listed_at(part.market), rejected)
+    made = dict(rows_by_day(seen.gaps, "start", part))
+    return {
+        day: max(1, int(made[day].join(mine, on=mine.columns, how="anti", nulls_equal=True)["slots"].sum()))
+        for day, mine in rows_by_day(recorded, "start", part)
+        if not mine.equals(made[day])
+    }
+
+
+def _gaps(store: CandleStore, part: Slice, ask_again: timedelta) -> Iterator[Ailment]:
     """Gaps that asking again may fill, or whose being final a second sighting would witness."""
     lengths = (*part.timeframes,) if part.market.is_volatility_index else (Timeframe.M1,)
     asked_for = [Cause.UNKNOWN.value, Cause.EXCHANGE_OUTAGE.value]
     gaps = store.read(GAPS, Slice(part.market, lengths, part.window))
+    asked = last_asked(store, Slice(part.market, LENGTHS if part.market.is_volatility_index else lengths, part.window))
     is_open = pl.col("cause").is_in(asked_for) & ~pl.col("is_permanent").fill_null(value=False)
     for row in gaps.filter(is_open).sort("start").iter_rows(named=True):
         detail = row["cause"] + (f": {row['detail']}" if row["detail"] else "")
         yield Ailment(
             part.market, Interval(row["start"], row["end"]), Reason.GAP, row["slots"], detail,
-            row["seen_at"] and row["seen_at"] + apart, Cause(row["cause"]).is_explained,
+            last + ask_again if (last := asked.get(row["start"].date())) else None, Cause(row["cause"]).is_explained,
         )  # fmt: skip
 
 

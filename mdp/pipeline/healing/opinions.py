@@ -6,7 +6,7 @@ Not here: what they say (``domain.second_opinion``), what a gap makes of it (``d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from mdp.domain.gaps import Cause, cut
 from mdp.domain.interval import Interval, merge
 from mdp.domain.market import Market
 from mdp.domain.second_opinion import OPINION_LENGTH, Opinion, second_opinions
-from mdp.domain.sightings import Finding, Sighting, sightings_of
+from mdp.domain.sightings import Sighting, rejected_last, sightings_of
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeError
 from mdp.pipeline.batches import Batch, Write
@@ -50,7 +50,11 @@ def opinions_on(
     """
     for part in parts:
         unknown = store.read(GAPS, part).filter(cause=Cause.UNKNOWN.value)
-        gaps = [Interval(start, end) for start, end in unknown.select("start", "end").iter_rows()]
+        known = sightings_of(store.read(GAP_SIGHTINGS, part)) if len(unknown) else []
+        gaps = merge(Interval(start, end) for start, end in unknown.select("start", "end").iter_rows())
+        # where a row was given, however bad, nobody need say whether there was trading
+        given = rejected_last(gaps, known)
+        gaps = [piece.interval for piece in cut(gaps, given, lambda one: one) if not piece.spans]
         if not gaps:
             continue
         try:
@@ -58,7 +62,7 @@ def opinions_on(
         except ExchangeError as error:
             silent[part.market] = str(error)
             continue
-        rows = _told(part, gaps, answers, store)
+        rows = _told(part, gaps, answers, known, store)
         if len(rows):
             yield Batch(part, (Write(GAP_SIGHTINGS, part, rows, appends=True),), {})
 
@@ -79,21 +83,20 @@ async def _ask(question: _Question, open_source: OpenSource) -> list[Fetched]:
         return [await source.fetch(question.part.market, OPINION_LENGTH, window) for window in question.windows]
 
 
-def _told(part: Slice, gaps: Iterable[Interval], answers: list[Fetched], store: CandleStore) -> pl.DataFrame:
+def _told(
+    part: Slice, gaps: Iterable[Interval], answers: list[Fetched], known: Sequence[Sighting], store: CandleStore
+) -> pl.DataFrame:
     """What is told of each gap and was not told before, as rows of ``SIGHTING_SCHEMA``."""
     longer = pl.concat(one.rows for one in answers)
-    minutes = store.read(OHLCV, part)
-    known = sightings_of(store.read(GAP_SIGHTINGS, part))
-    rows = [SIGHTING_SCHEMA.to_frame()]
     asked_at = _asked_at(longer, known)
     if asked_at is None:
-        return rows[0]
+        return SIGHTING_SCHEMA.to_frame()
     asking = Asking("rest", sum(one.requests for one in answers), (), asked_at)
-    for gap in gaps:
-        for opinion in second_opinions(gap, minutes, longer):
-            new = [(run, asking) for run in _not_known(opinion, known)]
-            rows.append(sighting_rows(part, new, opinion.finding, opinion.detail))
-    return pl.concat(rows)
+    new = _not_known(second_opinions(gaps, store.read(OHLCV, part), longer), known)
+    return sighting_rows(
+        part,
+        ((Sighting(run, one.finding, asking.source, asked_at, one.detail), asking) for run, one in new),
+    )
 
 
 def _asked_at(longer: pl.DataFrame, known: Iterable[Sighting]) -> datetime | None:
@@ -102,12 +105,19 @@ def _asked_at(longer: pl.DataFrame, known: Iterable[Sighting]) -> datetime | Non
     return newest if isinstance(newest, datetime) else max((one.fetched_at for one in known), default=None)
 
 
-def _not_known(opinion: Opinion, known: Iterable[Sighting]) -> list[Interval]:
-    """The parts of an opinion of which the latest one on record does not say the same."""
-    opinions = sorted((one for one in known if one.finding is not Finding.ABSENT), key=lambda one: one.fetched_at)
-    new = []
-    for piece in cut([opinion.interval], opinions, lambda one: one.interval):
+def _not_known(opinions: Sequence[Opinion], known: Iterable[Sighting]) -> Iterator[tuple[Interval, Opinion]]:
+    """The parts of opinions of which the latest one on record does not say the same."""
+    recorded = sorted((one for one in known if one.finding.is_opinion), key=lambda one: one.fetched_at)
+    waiting = iter(opinions)
+    runs: list[tuple[Interval, Opinion]] = []
+    opinion: Opinion | None = None
+    for piece in cut((one.interval for one in opinions), recorded, lambda one: one.interval):
+        opinion = next(waiting) if piece.is_first or opinion is None else opinion
         last = piece.spans[-1] if piece.spans else None
-        if last is None or (last.finding, last.detail) != (opinion.finding, opinion.detail):
-            new.append(piece.interval)
-    return merge(new)
+        if last and (last.finding, last.detail) == (opinion.finding, opinion.detail):
+            continue
+        if runs and runs[-1][1] is opinion and runs[-1][0].end == piece.interval.start:
+            runs[-1] = Interval(runs[-1][0].start, piece.interval.end), opinion
+        else:
+            runs.append((piece.interval, opinion))
+    yield from runs

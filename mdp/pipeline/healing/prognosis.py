@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 from mdp.domain.gaps import Coverage
-from mdp.domain.interval import Interval
+from mdp.domain.interval import Interval, merge
 from mdp.domain.market import Market
-from mdp.pipeline.coverage import coverage_by_day, stored_days, total
-from mdp.pipeline.healing.ailments import Ailment, diagnose
+from mdp.domain.timeframe import Timeframe
+from mdp.pipeline.coverage import coverage_by_day, known_days, total
+from mdp.pipeline.healing.ailments import Ailment, Reason, Yardstick, diagnose
 from mdp.pipeline.healing.treatment import Course, Means, Treated, treat
+from mdp.ports import CandleStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +26,24 @@ class MarketHealed:
 
     Attributes:
         market: Which.
-        window: Whole UTC days that were looked at; None: nothing is known of it.
+        windows: Stretches of whole UTC days that were looked at; none: nothing is known of it.
+        unasked: Stretches of whole UTC days between them of which nothing is known: they were never asked for.
         before: Coverage then.
         after: Coverage now.
         revised: Stored candles whose values were replaced.
     """
 
     market: Market
-    window: Interval | None
+    windows: tuple[Interval, ...]
+    unasked: tuple[Interval, ...]
     before: Coverage
     after: Coverage
     revised: int = 0
+
+    @property
+    def window(self) -> Interval | None:
+        """From the first to the last day that was looked at; None: nothing is known of it."""
+        return Interval(self.windows[0].start, self.windows[-1].end) if self.windows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +71,11 @@ class Healed:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether every minute is stored, explained or permanent, and every layer is made of the one below."""
-        return not self.to_do
+        """Tell whether every minute is stored, explained or permanent, and every layer is made of the one below.
+
+        Where nothing at all is known, nothing is whole.
+        """
+        return not self.to_do and any(one.windows for one in self.markets)
 
 
 class Healing:
@@ -70,15 +83,15 @@ class Healing:
 
     Args:
         markets: Which.
-        asked: Whole UTC days; None: for each market, from the first to the last of which anything is known.
+        asked: Whole UTC days, all of which should be stored; None: for each market, those of which anything is known.
         means: With what.
-        until: How far to look for what is known.
+        within: Where to look for what is known. Today is not over, and no day to heal.
     """
 
-    def __init__(self, markets: Sequence[Market], asked: Interval | None, means: Means, until: Interval) -> None:
+    def __init__(self, markets: Sequence[Market], asked: Interval | None, means: Means, within: Interval) -> None:
         self._means = means
         self._windows = {
-            market: asked if asked is not None else stored_days(means.store, market, until) for market in markets
+            market: days_to_look_at(means.store, market, asked, within, means.clock()) for market in markets
         }
         self._before = self._coverage()
         self.found = tuple(self._diagnose())
@@ -93,8 +106,15 @@ class Healing:
         after = self._coverage() if self.found else self._before
         return Healed(
             markets=tuple(
-                MarketHealed(market, window, self._before[market], after[market], self.course.revised.get(market, 0))
-                for market, window in self._windows.items()
+                MarketHealed(
+                    market,
+                    tuple(windows),
+                    tuple(days_between(windows)),
+                    self._before[market],
+                    after[market],
+                    self.course.revised.get(market, 0),
+                )
+                for market, windows in self._windows.items()
             ),
             found=self.found,
             left=tuple(self._diagnose()) if self.found else (),
@@ -105,13 +125,34 @@ class Healing:
     def _coverage(self) -> dict[Market, Coverage]:
         store = self._means.store
         return {
-            market: total(coverage_by_day(store, market, window) if window else {})
-            for market, window in self._windows.items()
-        }
+            market: total({
+                day: found for window in windows for day, found in coverage_by_day(store, market, window).items()
+            })
+            for market, windows in self._windows.items()
+        }  # fmt: skip
 
     def _diagnose(self) -> Iterable[Ailment]:
-        for market, window in self._windows.items():
-            if window is not None:
-                yield from diagnose(
-                    self._means.store, market, window, apart=self._means.apart, index_length=self._means.index_length
-                )
+        for market, windows in self._windows.items():
+            yield from diagnose_all(self._means.store, market, windows, self._means.yardstick)
+
+
+def days_to_look_at(
+    store: CandleStore, market: Market, asked: Interval | None, within: Interval, now: datetime
+) -> list[Interval]:
+    """Return the stretches of whole UTC days that are over: those asked for, or those of which anything is known."""
+    today = Timeframe.D1.floor(now)
+    over = Interval(min(within.start, today), min(within.end, today))
+    found = [asked] if asked is not None else known_days(store, market, over)
+    return merge(one.intersect(over) for one in found)
+
+
+def days_between(windows: Sequence[Interval]) -> list[Interval]:
+    """Return what lies between stretches of days, ascending and disjoint."""
+    return [Interval(one.end, two.start) for one, two in pairwise(windows)]
+
+
+def diagnose_all(store: CandleStore, market: Market, windows: Iterable[Interval], by: Yardstick) -> list[Ailment]:
+    """Find what is wrong with each stretch; ordered as one."""
+    found = [one for window in windows for one in diagnose(store, market, window, by)]
+    order = list(Reason)
+    return sorted(found, key=lambda one: (order.index(one.reason), one.interval))

@@ -5,10 +5,12 @@ Not here: tables for people (``cli.heal``, ``defs.healing``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mdp.domain.gaps import Coverage
 from mdp.domain.interval import Interval, format_time
+from mdp.domain.market import Market
 from mdp.pipeline.healing.ailments import Ailment
 from mdp.pipeline.healing.prognosis import Healed, MarketHealed
 
@@ -38,10 +40,19 @@ def ailment_json(one: Ailment) -> dict[str, Any]:
     }
 
 
+def looked_at_json(market: Market, windows: Sequence[Interval], unasked: Sequence[Interval]) -> dict[str, Any]:
+    """Return from when to when a market was looked at, and the days between of which nothing is known."""
+    whole = Interval(windows[0].start, windows[-1].end) if windows else None
+    return {
+        "market": str(market),
+        **(_bounds(whole) if whole else {"start": None, "end": None}),
+        "never_asked": [{**_bounds(between), "days": len([*between.days()])} for between in unasked],
+    }
+
+
 def _market(one: MarketHealed) -> dict[str, Any]:
     return {
-        "market": str(one.market),
-        **(_bounds(one.window) if one.window else {"start": None, "end": None}),
+        **looked_at_json(one.market, one.windows, one.unasked),
         "expected": one.after.expected,
         "before": _coverage(one.before),
         "after": _coverage(one.after),

@@ -6,7 +6,7 @@ Through the same steps as a backfill, so that what is healed is what was never i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import Batch, parts_of
 from mdp.pipeline.collect import Collecting, Tallies, collect_candles
 from mdp.pipeline.failed_days import FailedDays, NotCollected
-from mdp.pipeline.healing.ailments import Ailment, Reason, days_asked, length_asked
+from mdp.pipeline.gap_evidence import APART
+from mdp.pipeline.healing.ailments import Ailment, Reason, Yardstick, days_asked
 from mdp.pipeline.healing.opinions import opinions_on
 from mdp.pipeline.judge import judge_candles
 from mdp.pipeline.resampling import resample_candles
@@ -49,6 +50,7 @@ class Means:
         clock: Our time.
         how: How slices are asked for.
         apart: How far apart two sightings of a gap count as two.
+        ask_again: How long after a day was asked for its gaps are asked for again.
         index_length: Length of the candles from which an index is made.
         max_age_minutes: A minute of an index this long after its last closed candle has no value.
         run_id: On whose behalf.
@@ -60,10 +62,16 @@ class Means:
     reference: Reference
     clock: Clock
     how: Collecting = field(default_factory=Collecting)
-    apart: timedelta = timedelta(hours=1)
+    apart: timedelta = APART
+    ask_again: timedelta = timedelta(hours=1)
     index_length: Timeframe = Timeframe.H1
     max_age_minutes: int = 120
     run_id: str = ""
+
+    @property
+    def yardstick(self) -> Yardstick:
+        """What is stored is measured by."""
+        return Yardstick(self.reference, self.apart, self.ask_again, self.index_length)
 
 
 @dataclass(slots=True)
@@ -86,7 +94,8 @@ class Course:
 def treat(ailments: Iterable[Ailment], means: Means, course: Course) -> Iterator[Treated]:
     """Heal what can be healed now.
 
-    Only what needs it is asked for again: where the raw rows are those received, what is made of them is made anew.
+    Only what needs it is asked for again: where the raw rows are those received, what is made of them is made anew, and
+    first, so that an exchange that is down keeps nobody from it.
 
     Args:
         ailments: Of any markets. What is not due yet is left alone.
@@ -104,14 +113,18 @@ def treat(ailments: Iterable[Ailment], means: Means, course: Course) -> Iterator
 
 
 def _treat_spot(ailments: Collection[Ailment], means: Means, course: Course) -> Iterator[Treated]:
-    to_ask, to_judge, to_resample = _days(ailments, means)
+    to_ask = _days(ailments, lambda reason: reason.needs_asking)
+    sound = _days(ailments, lambda reason: not reason.needs_asking) - _unsound(ailments)
+    to_judge = sound & _days(ailments, lambda reason: reason is not Reason.NOT_OF_MINUTES and not reason.needs_asking)
+    yield from _judge(parts_of(to_judge), means, course)
+    yield from _resample(parts_of(sound), means, course)
     asked = collect_candles(
         parts_of(to_ask), means.sources, means.clock, how=means.how, run_id=means.run_id, tallies=course.tallies
     )
     yield from _layer("raw_ohlcv", asked, course)
-    yield from _judge(parts_of(to_judge), means, course)
-    yield from _resample(parts_of(to_resample), means, course)
-    opinions = opinions_on(parts_of(to_judge), means.store, means.native_sources, course.silent)
+    yield from _judge(parts_of(to_ask), means, course)
+    yield from _resample(parts_of(to_ask), means, course)
+    opinions = opinions_on(parts_of(to_judge | to_ask), means.store, means.native_sources, course.silent)
     doubted = []
     for batch in opinions:
         yield Treated(None, batch)
@@ -133,14 +146,23 @@ def _resample(parts: Iterable[Slice], means: Means, course: Course) -> Iterator[
 
 def _treat_index(ailments: Collection[Ailment], means: Means, course: Course) -> Iterator[Treated]:
     length, limit = means.index_length, means.max_age_minutes
-    to_ask, to_judge, _ = _days(ailments, means)
+    to_ask = _days(ailments, lambda reason: reason.needs_asking)
+    sound = _days(ailments, lambda reason: not reason.needs_asking) - _unsound(ailments)
+    # what is stored may be made of candles of another length, from a time when the resolution was another one
+    known = {(one.market, day) for one in parts_of(sound, length) for day in days_asked(means.store, one)}
+    to_ask |= sound - known
+    yield from _judge_index(parts_of(sound & known, length), means, course)
     asked = collect_dvol(
         parts_of(to_ask, length), means.sources, means.clock, max_age_minutes=limit, how=means.how,
         run_id=means.run_id, tallies=course.tallies,
     )  # fmt: skip
     yield from _layer("raw_dvol", asked, course)
+    yield from _judge_index(parts_of(to_ask, length), means, course)
+
+
+def _judge_index(parts: Iterable[Slice], means: Means, course: Course) -> Iterator[Treated]:
     judged = judge_dvol(
-        parts_of(to_judge, length), means.store, means.reference, means.clock, max_age_minutes=limit,
+        parts, means.store, means.reference, means.clock, max_age_minutes=means.max_age_minutes,
         apart=means.apart, run_id=means.run_id,
     )  # fmt: skip
     for one in _layer("dvol", judged, course):
@@ -148,19 +170,13 @@ def _treat_index(ailments: Collection[Ailment], means: Means, course: Course) ->
         yield one
 
 
-def _days(ailments: Collection[Ailment], means: Means) -> tuple[set[MarketDay], set[MarketDay], set[MarketDay]]:
-    """The days that must be asked for, judged and resampled; each is part of the next."""
-    every = {(one.market, day) for one in ailments for day in one.days}
-    to_judge = {(one.market, day) for one in ailments if one.reason is not Reason.NOT_OF_MINUTES for day in one.days}
-    to_ask = {(one.market, day) for one in ailments if one.reason.needs_asking for day in one.days}
-    for part in [one for market in {market for market, _ in to_judge} for one in _parts(market, to_judge, means)]:
-        known = set(days_asked(means.store, part))
-        to_ask |= {(part.market, day.start.date()) for day in part.window.days() if day.start.date() not in known}
-    return to_ask, to_judge, every
+def _days(ailments: Iterable[Ailment], of: Callable[[Reason], bool]) -> set[MarketDay]:
+    return {(one.market, day) for one in ailments if of(one.reason) for day in one.days}
 
 
-def _parts(market: Market, days: Collection[MarketDay], means: Means) -> list[Slice]:
-    return parts_of((one for one in days if one[0] == market), length_asked(market, means.index_length))
+def _unsound(ailments: Iterable[Ailment]) -> set[MarketDay]:
+    """Days whose raw rows are not those the exchange gave last: they are asked for before anything is made."""
+    return _days(ailments, lambda reason: reason.needs_asking and reason is not Reason.GAP)
 
 
 def _layer(name: str, batches: Iterator[Batch], course: Course) -> Iterator[Treated]:

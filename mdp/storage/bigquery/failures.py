@@ -42,6 +42,10 @@ FAILURES = (api.GoogleAPICallError, api.RetryError, auth.GoogleAuthError, reques
 """What Google's client raises when it cannot do what was asked."""
 
 
+class NotThere(StorageError):
+    """What a request names is not there: a table, a dataset, or a job in this region."""
+
+
 def may_pass(error: Exception) -> bool:
     """Tell whether the same request may succeed a little later."""
     if isinstance(error, _NEVER_PASSING_KINDS):
@@ -88,24 +92,31 @@ def explained(error: Exception, doing: str, datasets: Datasets) -> MdpError:
         )
         return ConfigError("MDP_BIGQUERY__PROJECT", got=here, expected=expected)
     if isinstance(error, api.NotFound):
-        return StorageError(
-            f"BigQuery does not find what {doing} needs: {said}; look whether MDP_BIGQUERY__PROJECT, "
-            f"MDP_BIGQUERY__DATASET and MDP_BIGQUERY__LOCATION ({here}, {datasets.location}) are the right ones, and "
-            "whether somebody removed a table"
-        )
+        return _not_there(said, doing, datasets)
     return StorageError(f"BigQuery refuses {doing}: {said}")
 
 
-def explained_job(result: Mapping[str, Any], doing: str) -> StorageError:
+def _not_there(said: str, doing: str, datasets: Datasets) -> NotThere:
+    return NotThere(
+        f"BigQuery does not find what {doing} needs: {said}; look whether MDP_BIGQUERY__PROJECT, "
+        f"MDP_BIGQUERY__DATASET and MDP_BIGQUERY__LOCATION ({datasets.project}.{datasets.main}, {datasets.location}) "
+        "are the right ones, and whether somebody removed a table"
+    )
+
+
+def explained_job(result: Mapping[str, Any], doing: str, datasets: Datasets) -> StorageError:
     """Return an error of ours for a job that was run and failed.
 
     Args:
         result: BigQuery's ``errorResult``.
         doing: What the job was for, with its name.
+        datasets: Of the store.
     """
     reason, said = str(result.get("reason", "")), str(result.get("message", ""))
     if _CONFLICT.search(said):
         return WriteConflict(f"other writers kept winning {doing}: {said}")
+    if reason == "notFound":
+        return _not_there(said, doing, datasets)
     if reason in _PASSING_REASONS:
         return StoreUnavailable(f"BigQuery could not do {doing}: {reason}: {said}")
     return StorageError(f"BigQuery could not do {doing}: {reason}: {said}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,21 +44,22 @@ class Jobs:
     Args:
         client: Google's client.
         datasets: Of the store.
-        settings: How long and how often requests are tried.
+        settings: How long requests are tried.
     """
 
     def __init__(self, client: bigquery.Client, datasets: Datasets, settings: BigQuerySettings) -> None:
         self.client = client
         self.datasets = datasets
         self.timeout_s = settings.timeout_s
-        self._attempts = settings.attempts
+        self._patience_s = settings.patience_s
 
     def ask(self, doing: str, request: Callable[[], _T]) -> _T:
         """Make a request that may be repeated, until it is answered.
 
         Raises:
-            StoreUnavailable: it was not answered at any of the attempts.
+            StoreUnavailable: it was not answered for as long as it was tried.
             ConfigError: the credentials do not serve.
+            NotThere: something that it names is not there.
             StorageError: BigQuery refuses it.
         """
         try:
@@ -122,6 +124,24 @@ class Jobs:
             StoreUnavailable: no answer; whether it was changed is not known.
             StorageError: it cannot be done; nothing was changed.
         """
+        job = self._run(name, self._starting(sql, parameters))
+        return int(getattr(job, "num_dml_affected_rows", None) or 0)
+
+    def rows(self, name: str, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return what a query finds, as an Arrow table.
+
+        Raises:
+            NotThere: a table that it names is not there.
+            StoreUnavailable: no answer.
+        """
+        job: Any = self._run(f"mdp-query-{secrets.token_hex(8)}", self._starting(sql, parameters), f", query {name}")
+        # Waited for above: the time-out given here is one of each request, not of the job.
+        once = {"retry": UNREPEATED, "timeout": self.timeout_s}
+        return self.ask(
+            f"query {name}", lambda: job.result(**once, job_retry=UNREPEATED).to_arrow(create_bqstorage_client=False)
+        )
+
+    def _starting(self, sql: str, parameters: Sequence[Any]) -> Callable[[str], bigquery.QueryJob]:
         config = bigquery.QueryJobConfig(query_parameters=list(parameters))
 
         def start(job_id: str) -> bigquery.QueryJob:
@@ -129,34 +149,21 @@ class Jobs:
                 sql, job_config=config, job_id=job_id, retry=UNREPEATED, job_retry=UNREPEATED, timeout=self.timeout_s
             )
 
-        job = self._run(name, start)
-        return int(getattr(job, "num_dml_affected_rows", None) or 0)
+        return start
 
-    def rows(self, name: str, sql: str, parameters: Sequence[Any] = ()) -> Any | None:
-        """Return what a query finds, as an Arrow table; None where a table that it names is not there."""
-        config = bigquery.QueryJobConfig(query_parameters=list(parameters))
-
-        def fetch() -> Any:
-            once = {"retry": UNREPEATED, "job_retry": UNREPEATED}
-            job = self.client.query(sql, job_config=config, timeout=self.timeout_s, **once)
-            found = job.result(timeout=_PATIENCE_S, **once)
-            return found.to_arrow(create_bqstorage_client=False)
-
-        return self.find(f"query {name}", fetch)
-
-    def _run(self, name: str, start: Callable[[str], Job]) -> Job:
+    def _run(self, name: str, start: Callable[[str], Job], about: str = "") -> Job:
         """Run a job to its end. A try that failed is over and changed nothing, so that the next one is another job."""
         for attempt in stamina.retry_context(
             on=(WriteConflict, _JobFailed), attempts=_CONFLICTS, timeout=None, wait_initial=0.1, wait_max=10
         ):
             with attempt:
-                return self._once(f"{name}-{attempt.num}", start)
+                return self._once(f"{name}-{attempt.num}", start, about)
         raise AssertionError("unreachable")
 
-    def _once(self, job_id: str, start: Callable[[str], Job]) -> Job:
-        doing = f"job {job_id}"
+    def _once(self, job_id: str, start: Callable[[str], Job], about: str) -> Job:
+        doing = f"job {job_id}{about}"
         try:
-            job = self.ask(doing, lambda: self._started(job_id, start))
+            job, was_there = self.ask(doing, lambda: self._started(job_id, start))
             job = self._finished(doing, job)
         except StoreUnavailable:
             # What it would still do must not come after what its caller does next.
@@ -165,8 +172,10 @@ class Jobs:
                 self.client.cancel_job(job_id, location=location, retry=UNREPEATED, timeout=timeout_s)
             raise
         if job.error_result:
-            error = explained_job(job.error_result, doing)
-            raise _JobFailed(str(error)) if isinstance(error, StoreUnavailable) else error
+            error = explained_job(job.error_result, doing, self.datasets)
+            # One of an earlier try may have failed for what is no longer so, and when it was cancelled.
+            is_over = isinstance(error, StoreUnavailable) or (was_there and not isinstance(error, WriteConflict))
+            raise _JobFailed(str(error)) if is_over else error
         return job
 
     def _finished(self, doing: str, job: Job) -> Job:
@@ -179,12 +188,13 @@ class Jobs:
             job = self.ask(doing, partial(self._job, job.job_id))
         return job
 
-    def _started(self, job_id: str, start: Callable[[str], Job]) -> Job:
+    def _started(self, job_id: str, start: Callable[[str], Job]) -> tuple[Job, bool]:
+        """Return a job, and whether it was there before this try."""
         try:
-            return start(job_id)
+            return start(job_id), False
         except api.Conflict:
             try:
-                return self._job(job_id)
+                return self._job(job_id), True
             except api.NotFound as error:
                 # For a moment after a 409 the job may not be found: googleapis/python-bigquery#2134
                 raise _Unfound(f"job {job_id} exists and is not found") from error
@@ -198,7 +208,7 @@ class Jobs:
 
     def _insist(self, request: Callable[[], _T]) -> _T:
         for attempt in stamina.retry_context(
-            on=_is_passing, attempts=self._attempts, timeout=None, wait_initial=0.1, wait_max=10, wait_jitter=0.5
+            on=_is_passing, attempts=None, timeout=self._patience_s, wait_initial=1, wait_max=32, wait_jitter=1
         ):
             with attempt:
                 return request()

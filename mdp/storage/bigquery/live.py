@@ -49,14 +49,14 @@ class LiveWriter:
     Args:
         client: Google's client of the Storage Write API.
         datasets: Of the store.
-        attempts: How often a request is tried.
-        timeout_s: How long it is waited for.
+        patience_s: How long a request is tried.
+        timeout_s: How long one try of it is waited for.
     """
 
-    def __init__(self, client: BigQueryWriteClient, datasets: Datasets, attempts: int, timeout_s: float) -> None:
+    def __init__(self, client: BigQueryWriteClient, datasets: Datasets, patience_s: float, timeout_s: float) -> None:
         self._client = client
         self._datasets = datasets
-        self._attempts = attempts
+        self._patience_s = patience_s
         self._timeout_s = timeout_s
 
     def write(self, table: Table, rows: pl.DataFrame) -> None:
@@ -103,7 +103,7 @@ class LiveWriter:
     def _ask(self, doing: str, request: Callable[[], _T]) -> _T:
         try:
             for attempt in stamina.retry_context(
-                on=_PASSING, attempts=self._attempts, timeout=None, wait_initial=0.1, wait_max=10, wait_jitter=0.5
+                on=_PASSING, attempts=None, timeout=self._patience_s, wait_initial=1, wait_max=32, wait_jitter=1
             ):
                 with attempt:
                     return request()

@@ -5,11 +5,13 @@ Not here: making them (``tables``), running jobs (``jobs``).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import re
 import secrets
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mdp.config.sections import BigQuerySettings
@@ -19,6 +21,9 @@ from mdp.ports import DVOL, OHLCV, Slice, Table
 
 LIVE_TABLES = frozenset({OHLCV.name, DVOL.name})
 """Tables to which single live rows are written."""
+
+NOBODY = "mdp"
+"""Writer of what no run writes: two of its additions are never taken for one."""
 
 REPLACED = "live_rows_replaced"
 """Name of the table that says which live rows ceased to count because their slice was replaced."""
@@ -94,20 +99,48 @@ def view_name(table: Table) -> str:
 
 
 class JobNames:
-    """Names for jobs: the same for every try of one step of one write, another for anything else.
+    """Names for jobs: the same for every try of one step of one write, another for anything else. Safe for threads.
 
     A job that is asked for twice under one name is done once; that is how an answer that got lost does no harm.
 
     Args:
-        writer: Who writes, such as a run and its attempt; letters, digits, ``_`` and ``-``. It is made unique, for
-            several processes may work for one run.
+        writer: Who writes, such as a run and its attempt; letters, digits, ``_`` and ``-``.
     """
 
     def __init__(self, writer: str) -> None:
-        self._writer = f"{re.sub('[^A-Za-z0-9_-]', '_', writer)[:100]}-{secrets.token_hex(6)}"
+        self._run = re.sub("[^A-Za-z0-9_-]", "_", writer)[:100]
+        # Several processes may work for one run.
+        self._writer = f"{self._run}-{secrets.token_hex(6)}"
         self._count = itertools.count()
+        self._used: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
 
     def begin(self, table: str, part: Slice | None = None) -> str:
         """Return the name of one write, to which the names of its steps are added."""
         about = f"-{hashlib.sha256(str(part).encode()).hexdigest()[:12]}" if part is not None else ""
         return f"mdp-{self._writer}-{table}{about}-{next(self._count)}"
+
+    @contextlib.contextmanager
+    def adding(self, target: str, rows: bytes) -> Iterator[str]:
+        """Name the addition of some rows inside the context.
+
+        When the context is left by an error, the same rows of the same run have the same name again, in this process
+        and in any other; what was added and is added again has another one. What no run writes is named but once.
+
+        Args:
+            target: Full name of the table, or of what several have in common.
+            rows: The rows as bytes, in which equal rows are equal.
+        """
+        if self._run == NOBODY:
+            yield self.begin(target.rpartition(".")[2])
+            return
+        digest = hashlib.sha256(target.encode() + b"\0" + rows).hexdigest()[:32]
+        with self._lock:
+            number = next(number for number in itertools.count() if (digest, number) not in self._used)
+            self._used.add((digest, number))
+        try:
+            yield f"mdp-{self._run}-{target.rpartition('.')[2]}-{digest}-{number}"
+        except BaseException:
+            with self._lock:
+                self._used.discard((digest, number))
+            raise

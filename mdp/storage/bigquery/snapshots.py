@@ -9,25 +9,30 @@ Not here: the tables that are copied (``tables``), what a manifest says (``pipel
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 from google.cloud import bigquery
 
-from mdp.errors import InputError, SnapshotExists, SnapshotMissing, StorageError, StoreCorrupt
+from mdp.errors import InputError, MdpError, SnapshotExists, SnapshotMissing, StoreCorrupt
 from mdp.ports import Slice, Table
 from mdp.storage.bigquery import statements
-from mdp.storage.bigquery.columns import parquet, restored
-from mdp.storage.bigquery.failures import FAILURES
+from mdp.storage.bigquery.columns import parquet
+from mdp.storage.bigquery.datasets import STAGED_FOR, make_datasets
+from mdp.storage.bigquery.failures import NotThere
+from mdp.storage.bigquery.held import Published, held_name, of_items, published, published_name, read_held
 from mdp.storage.bigquery.jobs import UNREPEATED, Jobs
 from mdp.storage.bigquery.names import JobNames
-from mdp.storage.bigquery.tables import STAGED_FOR, Tables
-from mdp.storage.rows import chosen_columns, require_snapshot_name, timeframe_names
+from mdp.storage.bigquery.tables import Tables, change_table
+from mdp.storage.rows import chosen_columns, require_snapshot_name
 
-_PUBLISHED = "published_"
-_DRAFT_LABEL = "mdp_draft"
+_log = logging.getLogger(__name__)
+
+_COPY = re.compile("(?P<key>draft_[0-9a-f]{16})_(?P<of>.+)")
 _MANIFEST = [bigquery.SchemaField("manifest", "BYTES")]
 
 
@@ -44,69 +49,140 @@ class Snapshots:
     def draft(self, name: str) -> Iterator[Draft]:
         """Begin a snapshot; what was not published is removed, and expires where it cannot be."""
         require_snapshot_name(name)
-        if self._draft_of(name) is not None:
+        if published(self._jobs, name) is not None:
             raise SnapshotExists(name)
-        self._tables.make_datasets()
+        make_datasets(self._jobs)
         draft = Draft(name, self._jobs, self._tables, self._names)
         try:
             yield draft
         finally:
-            if not draft.is_published:
-                with contextlib.suppress(StorageError):
-                    self._remove(draft.key)
+            with contextlib.suppress(MdpError):
+                self._give_up(draft, name)
+
+    def _give_up(self, draft: Draft, name: str) -> None:
+        # Where nobody answered whether it was published it may have been: then it stays.
+        found = None if draft.is_published else published(self._jobs, name)
+        if not draft.is_published and (found is None or found.key != draft.key):
+            self._remove(draft.key)
 
     def manifests(self) -> Mapping[str, bytes]:
-        """Return the manifest of every published snapshot, ascending by name."""
-        listed = self._jobs.find("list of snapshots", lambda: list(self._listed()))
-        names = [_name_of(item.table_id) for item in listed or [] if item.table_id.startswith(_PUBLISHED)]
-        drafts = {name: self._draft_of(name) for name in sorted(names)}
-        # One without a draft was deleted since it was listed.
-        return {name: self._manifest(name, key) for name, key in drafts.items() if key is not None}
+        """Return the manifest of every published snapshot that has one, ascending by name."""
+        found = {}
+        for name, there in sorted(self._published().items()):
+            try:
+                found[name] = self._manifest(name, there)
+            except SnapshotMissing:
+                continue  # deleted since it was listed
+            except StoreCorrupt as error:
+                _log.warning("left out of the list of snapshots: %s", error)
+        return found
+
+    def manifest(self, name: str) -> bytes:
+        """Return the manifest of one snapshot.
+
+        Raises:
+            SnapshotMissing: there is no such snapshot.
+            StoreCorrupt: its manifest is gone.
+        """
+        return self._manifest(name, self._of(name))
 
     def read(self, name: str, table: Table, part: Slice, names: list[str]) -> pl.DataFrame:
-        """Return the rows of a slice that was taken; none of what was not."""
-        require_snapshot_name(name)
-        key = self._draft_of(name)
-        if key is None:
-            raise SnapshotMissing(name, list(self.manifests()))
-        return read_held(self._jobs, held_name(key, table), table, part, names)
+        """Return the rows of a slice that was taken; none of what was not.
+
+        Raises:
+            SnapshotMissing: there is no such snapshot.
+            StoreCorrupt: what it took is gone.
+        """
+        there = self._of(name)
+        if table.name not in there.taken:
+            return table.schema.to_frame().select(names)
+        try:
+            return read_held(self._jobs, held_name(there.key, table), table, part, names)
+        except NotThere as error:
+            full = self._datasets.held(held_name(there.key, table))
+            self._require_still(name, there)
+            if self._find(full) is None:
+                raise StoreCorrupt(f"snapshot {name!r}: {full}, which holds its {table.name}, is gone") from error
+            raise
 
     def delete(self, name: str) -> None:
-        """Forget a snapshot: first its name, then what it holds."""
-        require_snapshot_name(name)
-        key = self._draft_of(name)
-        client, timeout_s = self._jobs.client, self._jobs.timeout_s
-        full = self._datasets.held(_published_name(name))
-        if key is None:
-            raise SnapshotMissing(name, list(self.manifests()))
-        self._jobs.ask(
-            f"deletion of snapshot {name}",
-            lambda: client.delete_table(full, not_found_ok=True, retry=UNREPEATED, timeout=timeout_s),
-        )
-        self._remove(key)
+        """Forget a snapshot: first its name, then what it holds.
+
+        Raises:
+            SnapshotMissing: there is no such snapshot.
+            StoreUnavailable: no answer; it is there, or what it held is removed by :meth:`forsaken` later.
+        """
+        there = self._of(name)
+        self._drop(self._datasets.held(published_name(name)))
+        self._remove(there.key)
+
+    def forsaken(self, table: Table, older_than: timedelta) -> list[bigquery.Table]:
+        """Return copies of a table, and manifests, that no snapshot names and that are older than ``older_than``."""
+        listed, before = self._listed(), datetime.now(UTC) - older_than
+        kept = {there.key for there in of_items(listed).values()}
+        found = []
+        for item in listed:
+            copy = _COPY.fullmatch(item.table_id)
+            is_of_it = copy is not None and copy["key"] not in kept and copy["of"] in (table.name, "manifest")
+            if is_of_it and item.created is not None and item.created <= before:
+                found.append(self._find(self._datasets.held(item.table_id)))
+        return [one for one in found if one is not None]
+
+    def drop(self, copies: Collection[bigquery.Table]) -> None:
+        """Remove tables of the snapshots."""
+        for copy in copies:
+            self._drop(self._datasets.held(copy.table_id))
 
     def _remove(self, key: str) -> None:
-        client, timeout_s = self._jobs.client, self._jobs.timeout_s
-        for item in self._jobs.find("list of snapshots", lambda: list(self._listed())) or []:
+        for item in self._listed():
             if item.table_id.startswith(f"{key}_"):
-                full = self._datasets.held(item.table_id)
-                with contextlib.suppress(*FAILURES):
-                    client.delete_table(full, not_found_ok=True, retry=UNREPEATED, timeout=timeout_s)
+                self._drop(self._datasets.held(item.table_id))
 
-    def _listed(self) -> Iterator[bigquery.table.TableListItem]:
-        dataset = f"{self._datasets.project}.{self._datasets.snapshots}"
-        return iter(self._jobs.client.list_tables(dataset, retry=UNREPEATED, timeout=self._jobs.timeout_s))
+    def _drop(self, full: str) -> None:
+        client, timeout_s = self._jobs.client, self._jobs.timeout_s
+        self._jobs.ask(
+            f"removal of {full}",
+            lambda: client.delete_table(full, not_found_ok=True, retry=UNREPEATED, timeout=timeout_s),
+        )
 
-    def _draft_of(self, name: str) -> str | None:
-        return published_draft(self._jobs, name)
+    def _published(self) -> dict[str, Published]:
+        return of_items(self._listed())
 
-    def _manifest(self, name: str, key: str) -> bytes:
-        full = self._datasets.held(f"{key}_manifest")
-        answer = self._jobs.rows(f"manifest of {name}", f"SELECT manifest FROM `{full}`")
-        if answer is None or answer.num_rows != 1:
-            raise StoreCorrupt(f"snapshot {name!r}: expected one row in {full}")
-        found: bytes = answer.column("manifest")[0].as_py()
+    def _listed(self) -> list[bigquery.table.TableListItem]:
+        full, client = f"{self._datasets.project}.{self._datasets.snapshots}", self._jobs.client
+        timeout_s = self._jobs.timeout_s
+        listed = self._jobs.find(
+            "list of snapshots", lambda: list(client.list_tables(full, retry=UNREPEATED, timeout=timeout_s))
+        )
+        return listed or []
+
+    def _of(self, name: str) -> Published:
+        require_snapshot_name(name)
+        found = published(self._jobs, name)
+        if found is None:
+            raise SnapshotMissing(name, sorted(self._published()))
         return found
+
+    def _require_still(self, name: str, there: Published) -> None:
+        if published(self._jobs, name) != there:
+            raise SnapshotMissing(name, sorted(self._published()))
+
+    def _find(self, full: str) -> bigquery.Table | None:
+        client, timeout_s = self._jobs.client, self._jobs.timeout_s
+        return self._jobs.find(f"table {full}", lambda: client.get_table(full, retry=UNREPEATED, timeout=timeout_s))
+
+    def _manifest(self, name: str, there: Published) -> bytes:
+        full, client = self._datasets.held(f"{there.key}_manifest"), self._jobs.client
+        table, timeout_s = bigquery.Table(full, _MANIFEST), self._jobs.timeout_s
+        # Not by a query: the rows of a table are listed by one request, free of charge.
+        rows = self._jobs.find(
+            f"manifest of {name}", lambda: list(client.list_rows(table, retry=UNREPEATED, timeout=timeout_s))
+        )
+        if rows is None or len(rows) != 1:
+            self._require_still(name, there)
+            raise StoreCorrupt(f"snapshot {name!r}: expected one row in {full}, {len(rows or [])} are there")
+        body: bytes = rows[0]["manifest"]
+        return body
 
 
 class Draft:
@@ -119,12 +195,12 @@ class Draft:
         self._jobs = jobs
         self._tables = tables
         self._job = names.begin(f"snapshot-{self.key}")
-        self._taken: list[str] = []
+        self._taken: dict[str, str] = {}
 
     def take(self, table: Table, parts: Collection[Slice]) -> str:
         """Copy the slices, all as of one moment; return the name of the copy."""
         full = self._jobs.datasets.held(held_name(self.key, table))
-        if full in self._taken:
+        if table.name in self._taken:
             raise InputError("table", got=table.name, expected="a table that this snapshot has not taken yet")
         self._tables.prepare(table)
         present, slices = self._tables.present(table), [part for part in parts if not part.window.is_empty]
@@ -142,7 +218,7 @@ class Draft:
             f" OPTIONS (expiration_timestamp = TIMESTAMP '{expires}') AS\n{rows}"
         )
         self._jobs.change(f"{self._job}-take-{table.name}", sql, parameters)
-        self._taken.append(full)
+        self._taken[table.name] = full
         return full
 
     def read(self, table: Table, part: Slice) -> pl.DataFrame:
@@ -160,14 +236,15 @@ class Draft:
         full = datasets.held(f"{self.key}_manifest")
         body = parquet(pl.DataFrame({"manifest": [manifest]}, schema={"manifest": pl.Binary}))
         jobs.load(f"{self._job}-manifest", body, full, _MANIFEST, is_appended=False)
-        for held in self._taken:
+        for held in self._taken.values():
             self._keep(held)
-        made = bigquery.Table(datasets.held(_published_name(self._name)), _MANIFEST)
-        made.labels = {_DRAFT_LABEL: self.key}
+        made = bigquery.Table(datasets.held(published_name(self._name)), _MANIFEST)
+        made.labels = Published(self.key, frozenset(self._taken)).labels()
         made.description = f"Snapshot {self._name}: its rows are in the tables that begin with {self.key}"
         jobs.add(f"snapshot {self._name}", lambda: client.create_table(made, retry=UNREPEATED, timeout=jobs.timeout_s))
         # Looked at, whoever made it: the answer to our own try may have been lost.
-        if published_draft(jobs, self._name) != self.key:
+        found = published(jobs, self._name)
+        if found is None or found.key != self.key:
             raise SnapshotExists(self._name)
         self.is_published = True
 
@@ -175,41 +252,4 @@ class Draft:
         jobs, client = self._jobs, self._jobs.client
         held = jobs.ask(f"table {full}", lambda: client.get_table(full, retry=UNREPEATED, timeout=jobs.timeout_s))
         held.expires = None
-        jobs.ask(
-            f"keeping of {full}",
-            lambda: client.update_table(held, ["expires"], retry=UNREPEATED, timeout=jobs.timeout_s),
-        )
-
-
-def held_name(key: str, table: Table) -> str:
-    """Return the name of the table that holds what a draft took of one of ours."""
-    return f"{key}_{table.name}"
-
-
-def published_draft(jobs: Jobs, name: str) -> str | None:
-    """Return the key of the draft that was published under a name; None: none was."""
-    full = jobs.datasets.held(_published_name(name))
-    found = jobs.find(f"snapshot {name}", lambda: jobs.client.get_table(full, retry=UNREPEATED, timeout=jobs.timeout_s))
-    return None if found is None else str((found.labels or {}).get(_DRAFT_LABEL, ""))
-
-
-def read_held(jobs: Jobs, name: str, table: Table, part: Slice, names: list[str]) -> pl.DataFrame:
-    """Return the rows of a slice from what a snapshot holds, in the order in which the store reads them."""
-    nothing = table.schema.to_frame().select(names)
-    if part.window.is_empty or not timeframe_names(part):
-        return nothing
-    sql = (
-        f"SELECT {statements.listed(names)} FROM `{jobs.datasets.held(name)}` AS b"
-        f" WHERE {statements.in_slice(table, 'b')} ORDER BY {statements.ordered(table)}"
-    )
-    answer = jobs.rows(f"{name} {part}", sql, statements.slice_parameters(part))
-    return nothing if answer is None else restored(table, answer, names)
-
-
-def _published_name(name: str) -> str:
-    # Tables may not be named with dots, and emulators read upper and lower case as one.
-    return f"{_PUBLISHED}{name.encode().hex()}"
-
-
-def _name_of(table_id: str) -> str:
-    return bytes.fromhex(table_id.removeprefix(_PUBLISHED)).decode()
+        change_table(jobs, f"keeping of {full}", held, ["expires"])

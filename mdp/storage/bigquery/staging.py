@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import polars as pl
+from google.cloud import bigquery
 
 from mdp.errors import MdpError
 from mdp.ports import Table
@@ -19,7 +20,7 @@ from mdp.storage.bigquery.tables import stored_fields
 
 
 @contextlib.contextmanager
-def staged_rows(jobs: Jobs, table: Table, write: str, rows: pl.DataFrame) -> Iterator[str | None]:
+def staged_rows(jobs: Jobs, table: Table, write: str, rows: pl.DataFrame) -> Iterator[str]:
     """Keep rows in a table of their own inside the context.
 
     Args:
@@ -29,19 +30,25 @@ def staged_rows(jobs: Jobs, table: Table, write: str, rows: pl.DataFrame) -> Ite
         rows: As they are stored.
 
     Yields:
-        Full name of the table; None: there are no rows.
+        Full name of the table, which is there for no rows too: by its absence a statement that is carried out after
+        the context was left does nothing.
     """
-    if rows.is_empty():
-        yield None
-        return
     name = jobs.datasets.staged(write.replace("-", "_"))
     try:
-        jobs.load(f"{write}-stage", parquet(rows), name, stored_fields(table), is_appended=False)
+        if rows.is_empty():
+            made = bigquery.Table(name, stored_fields(table))
+            jobs.add(f"table {name}", partial(_make, jobs, made))
+        else:
+            jobs.load(f"{write}-stage", parquet(rows), name, stored_fields(table), is_appended=False)
         yield name
     finally:
         # One that stays expires. Without it a statement that BigQuery may still have in its queue fails.
         with contextlib.suppress(MdpError):
             jobs.ask(f"removal of {name}", partial(_remove, jobs, name))
+
+
+def _make(jobs: Jobs, made: bigquery.Table) -> None:
+    jobs.client.create_table(made, retry=UNREPEATED, timeout=jobs.timeout_s)
 
 
 def _remove(jobs: Jobs, name: str) -> None:

@@ -135,14 +135,14 @@ def live_count(table: Table, datasets: Datasets) -> str:
     return f"SELECT COUNT(*) AS live FROM `{datasets.table(live_name(table))}` AS b WHERE {in_slice(table, 'b')}"
 
 
-def replacement(table: Table, datasets: Datasets, part: Slice, staged: str | None, *, has_live: bool) -> str:
+def replacement(table: Table, datasets: Datasets, part: Slice, staged: str, *, has_live: bool) -> str:
     """Return the statement or the script that makes staged rows the content of a slice.
 
     Args:
         table: Where to.
         datasets: Of the store.
         part: The slice.
-        staged: Full name of the table with the rows; None: there are none.
+        staged: Full name of the table with the rows.
         has_live: Whether there are live rows in the slice, which then cease to count.
 
     Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/dml-syntax#merge_statement, 2026: the
@@ -159,10 +159,8 @@ def in_transaction(statements: Sequence[str]) -> str:
     return "BEGIN TRANSACTION;\n" + ";\n".join(statements) + ";\nCOMMIT TRANSACTION;"
 
 
-def _merge(table: Table, datasets: Datasets, name: str, staged: str | None, part: Slice) -> str:
+def _merge(table: Table, datasets: Datasets, name: str, staged: str, part: Slice) -> str:
     target = f"`{datasets.table(name)}`"
-    if staged is None:
-        return f"DELETE FROM {target} AS t WHERE {in_slice(table, 't')}"
     columns = listed(stored_columns(table))
     return (
         f"MERGE {target} AS t USING (SELECT {columns} FROM `{staged}` WHERE {_of_table(table, name, part)}) AS s"

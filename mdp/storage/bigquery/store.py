@@ -7,38 +7,30 @@ Not here: jobs and what becomes of them (``jobs``), the statements (``statements
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from functools import cached_property
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import TypeVar
 
 import polars as pl
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 
 from mdp.config.sections import BigQuerySettings
-from mdp.domain.timeframe import Timeframe
-from mdp.errors import StorageError
 from mdp.ports import Compaction, DiskUse, Slice, SnapshotDraft, Table, Vacuum
 from mdp.storage.bigquery import statements
 from mdp.storage.bigquery.columns import parquet, restored, stored
 from mdp.storage.bigquery.connecting import connect, connect_writing
-from mdp.storage.bigquery.failures import FAILURES, explained
+from mdp.storage.bigquery.failures import FAILURES, NotThere, explained
+from mdp.storage.bigquery.folding import fold_live_rows
 from mdp.storage.bigquery.jobs import Jobs
 from mdp.storage.bigquery.live import LiveWriter
-from mdp.storage.bigquery.names import (
-    LIVE_TABLES,
-    REPLACED,
-    Datasets,
-    JobNames,
-    live_name,
-    physical_name,
-    physical_names,
-)
+from mdp.storage.bigquery.names import LIVE_TABLES, NOBODY, Datasets, JobNames, live_name, physical_names
 from mdp.storage.bigquery.snapshots import Snapshots
 from mdp.storage.bigquery.staging import staged_rows
 from mdp.storage.bigquery.tables import Tables, stored_fields
@@ -52,8 +44,13 @@ from mdp.storage.rows import (
     timeframe_names,
 )
 
+_log = logging.getLogger(__name__)
+
 _FOLD_AFTER = timedelta(hours=1)
 """Live rows younger than this stay where they are: a writer may still be about to commit rows beside them."""
+
+_FORSAKEN_AFTER = timedelta(days=2)
+"""Copies older than this belong to a snapshot or to nobody: who takes them has a day until they expire."""
 
 _Client = TypeVar("_Client")
 Connect = Callable[[BigQuerySettings], bigquery.Client]
@@ -68,7 +65,8 @@ class BigQueryStore:
     Args:
         settings: Which project and datasets, how patiently.
         writer: Who writes, such as a run and its attempt: part of the names of the jobs, by which they are found in
-            the history of the project.
+            the history of the project. Rows that a run adds again because nobody heard how adding them went are added
+            once; of ``mdp``, which is no run, both times.
         connect: Makes the client of the REST API.
         connect_writing: Makes the client of the Storage Write API.
 
@@ -80,7 +78,7 @@ class BigQueryStore:
         self,
         settings: BigQuerySettings,
         *,
-        writer: str = "mdp",
+        writer: str = NOBODY,
         connect: Connect = connect,
         connect_writing: ConnectWriting = connect_writing,
     ) -> None:
@@ -96,16 +94,22 @@ class BigQueryStore:
         self._lock = threading.RLock()
 
     def read(self, table: Table, part: Slice, *, columns: Collection[str] | None = None) -> pl.DataFrame:
-        """Return the rows of a slice, as the port promises. What was never written to has no rows."""
+        """Return the rows of a slice, as the port promises. What was never written to has no rows.
+
+        Raises:
+            StorageError: a table that was there is no longer.
+        """
         names = chosen_columns(table, columns)
         present = {} if _holds_nothing(part) else self._tables.present(table, timeframe_names(part))
         if not present:
             return table.schema.to_frame().select(names)
         rows = statements.visible_rows(table, self.datasets, present, statements.in_slice(table, "b"))
         sql = f"SELECT {statements.listed(names)} FROM (\n{rows}\n) ORDER BY {statements.ordered(table)}"
-        answer = self._jobs.rows(f"{table.name} {part}", sql, statements.slice_parameters(part))
-        if answer is None:
-            raise StorageError(f"{self.datasets.project}.{self.datasets.main}: {table.name} vanished while it was read")
+        try:
+            answer = self._jobs.rows(f"{table.name} {part}", sql, statements.slice_parameters(part))
+        except NotThere:
+            self._tables.forget(table)
+            raise
         return restored(table, answer, names)
 
     def replace(self, table: Table, part: Slice, rows: pl.DataFrame) -> None:
@@ -118,9 +122,12 @@ class BigQueryStore:
         require_inside(table, part, rows)
         if _holds_nothing(part) or (rows.is_empty() and not self._tables.present(table, timeframe_names(part))):
             return
+        self._anew(table, partial(self._replace, table, part, stored(rows, 0)))
+
+    def _replace(self, table: Table, part: Slice, rows: pl.DataFrame) -> None:
         self._tables.prepare(table)
         write = self._names.begin(table.name, part)
-        with staged_rows(self._jobs, table, write, stored(rows, 0)) as staged, self._turns[table.name]:
+        with staged_rows(self._jobs, table, write, rows) as staged, self._turns[table.name]:
             sql = statements.replacement(table, self.datasets, part, staged, has_live=self._has_live_rows(table, part))
             self._jobs.change(f"{write}-replace", sql, statements.slice_parameters(part))
 
@@ -132,19 +139,21 @@ class BigQueryStore:
             ConfigError: the credentials do not serve.
         """
         require_storable(table, rows)
-        if rows.is_empty():
-            return
+        if not rows.is_empty():
+            self._anew(table, partial(self._append, table, rows))
+
+    def _append(self, table: Table, rows: pl.DataFrame) -> None:
         self._tables.prepare(table)
         timeframes = sorted(rows["timeframe"].unique().to_list())
-        names, write = physical_names(table, timeframes), self._names.begin(table.name)
-        first = self._next_ordinals(rows.height)
-        if len(names) == 1:
-            target, body = self.datasets.table(names[0]), parquet(stored(rows, first))
-            self._jobs.load(f"{write}-append", body, target, stored_fields(table), is_appended=True)
-            return
-        with staged_rows(self._jobs, table, write, stored(rows, first)) as staged:
-            added = [statements.addition(table, self.datasets, name, str(staged), timeframes) for name in names]
-            self._jobs.change(f"{write}-append", statements.in_transaction(added))
+        names, ordered = physical_names(table, timeframes), stored(rows, self._next_ordinals(rows.height))
+        with self._names.adding(self.datasets.table(table.name), parquet(stored(rows, 0))) as write:
+            if len(names) == 1:
+                target = self.datasets.table(names[0])
+                self._jobs.load(f"{write}-append", parquet(ordered), target, stored_fields(table), is_appended=True)
+                return
+            with staged_rows(self._jobs, table, self._names.begin(table.name), ordered) as staged:
+                added = [statements.addition(table, self.datasets, name, staged, timeframes) for name in names]
+                self._jobs.change(f"{write}-append", statements.in_transaction(added))
 
     def append_live(self, table: Table, rows: pl.DataFrame) -> None:
         """Add or change single rows, as the port promises.
@@ -155,8 +164,11 @@ class BigQueryStore:
         """
         require_live(table, rows)
         if not rows.is_empty():
-            self._tables.prepare(table)
-            self._live.write(table, rows)
+            self._anew(table, partial(self._append_live, table, rows))
+
+    def _append_live(self, table: Table, rows: pl.DataFrame) -> None:
+        self._tables.prepare(table)
+        self._live.write(table, rows)
 
     def draft_snapshot(self, name: str) -> AbstractContextManager[SnapshotDraft]:
         """Begin a snapshot, as the port promises."""
@@ -165,6 +177,10 @@ class BigQueryStore:
     def snapshots(self) -> Mapping[str, bytes]:
         """Return every published snapshot, as the port promises."""
         return self._snapshots.manifests()
+
+    def manifest(self, name: str) -> bytes:
+        """Return the manifest of one snapshot, as the port promises."""
+        return self._snapshots.manifest(name)
 
     def read_snapshot(
         self, name: str, table: Table, part: Slice, *, columns: Collection[str] | None = None
@@ -189,26 +205,18 @@ class BigQueryStore:
             table: ``OHLCV`` or ``DVOL``, written to before.
             older_than: Longer than any writer takes from the beginning of a batch to its end.
         """
-        self._tables.prepare(table)
-        write, before = self._names.begin(table.name), self._clock() - older_than
-        moment = statements.moment("before", before)
-        for name in self._tables.present(table):
-            timeframes = [length for length in sorted(Timeframe) if physical_name(table, length) == name]
-            lengths = bigquery.ArrayQueryParameter("timeframes", "STRING", timeframes)
-            self._jobs.change(f"{write}-fold-{name}", statements.fold(table, self.datasets, name), [moment, lengths])
-        # Only now, so that no row is ever missing; and the notes last, which hide rows that are removed before them.
-        live, replaced = self.datasets.table(live_name(table)), self.datasets.table(REPLACED)
-        self._jobs.change(f"{write}-folded", f"DELETE FROM `{live}` WHERE _written_at < @before", [moment])
-        self._jobs.change(
-            f"{write}-forget",
-            f"DELETE FROM `{replaced}` WHERE table_name = @name AND written_until < @before",
-            [statements.text("name", table.name), moment],
-        )
+        fold_live_rows(self._jobs, self._tables, self._names.begin(table.name), table, older_than)
 
-    def vacuum(self, table: Table, keep: timedelta, *, dry_run: bool = False) -> Vacuum:  # noqa: ARG002 the port's
-        """Do nothing: BigQuery removes what is old itself, and what was staged expires after a day."""
+    def vacuum(self, table: Table, keep: timedelta, *, dry_run: bool = False) -> Vacuum:
+        """Remove copies that no snapshot names: of one who was killed while he published, or whose removal failed.
+
+        The rest BigQuery does itself: it removes what is old, and what was staged expires after a day.
+        """
         require_long_enough(keep)
-        return Vacuum()
+        forsaken = self._snapshots.forsaken(table, max(keep, _FORSAKEN_AFTER))
+        if not dry_run:
+            self._snapshots.drop(forsaken)
+        return Vacuum(files=len(forsaken), size_bytes=sum(one.num_bytes or 0 for one in forsaken))
 
     def prune(self, table: Table, column: str, before: datetime) -> int:
         """Remove old rows, as the port promises.
@@ -242,7 +250,7 @@ class BigQueryStore:
     @cached_property
     def _live(self) -> LiveWriter:
         client = self._connected(self._connect_writing)
-        return LiveWriter(client, self.datasets, self._settings.attempts, self._settings.timeout_s)
+        return LiveWriter(client, self.datasets, self._settings.patience_s, self._settings.timeout_s)
 
     @cached_property
     def _snapshots(self) -> Snapshots:
@@ -259,18 +267,17 @@ class BigQueryStore:
         if table.name not in LIVE_TABLES:
             return False
         sql = statements.live_count(table, self.datasets)
-        counted: int = self._value(f"live rows of {part}", sql, statements.slice_parameters(part))
-        return counted > 0
+        counted = self._jobs.rows(f"live rows of {part}", sql, statements.slice_parameters(part))
+        return bool(counted.column(0)[0].as_py())
 
-    def _clock(self) -> datetime:
-        moment: datetime = self._value("clock", "SELECT CURRENT_TIMESTAMP() AS now", [])
-        return moment
-
-    def _value(self, name: str, sql: str, parameters: statements.Parameters) -> Any:
-        answer = self._jobs.rows(name, sql, parameters)
-        if answer is None:
-            raise StorageError(f"{self.datasets.project}.{self.datasets.main}: tables vanished during query {name}")
-        return answer.column(0)[0].as_py()
+    def _anew(self, table: Table, write: Callable[[], None]) -> None:
+        """Write; where somebody removed a table since it was looked at, make it and write once more."""
+        try:
+            write()
+        except NotThere as error:
+            _log.warning("%s was looked at, and is made anew where it is missing: %s", table.name, error)
+            self._tables.forget(table)
+            write()
 
     def _next_ordinals(self, count: int) -> int:
         """Return the first of so many ordinals, later than all before: by this machine's clock, and never twice."""

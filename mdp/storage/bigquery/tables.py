@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 
 import polars as pl
 from google.cloud import bigquery
@@ -16,12 +15,12 @@ from mdp.domain.candles import TIME
 from mdp.errors import OutdatedStore
 from mdp.ports import Table
 from mdp.storage.bigquery.columns import PHYSICAL, WRITTEN_AT, is_list, meaning, sql_type
+from mdp.storage.bigquery.datasets import make_datasets, require_lasting
 from mdp.storage.bigquery.jobs import UNREPEATED, Jobs
 from mdp.storage.bigquery.names import LIVE_TABLES, REPLACED, Datasets, live_name, physical_names, view_name
 from mdp.storage.bigquery.statements import stored_columns, visible_rows
 
 VERSION_LABEL = "mdp_schema_version"
-STAGED_FOR = timedelta(days=1)
 
 _REPLACED_SCHEMA = pl.Schema(
     {
@@ -60,6 +59,16 @@ def view_query(table: Table, datasets: Datasets) -> str:
     return f"SELECT {columns} FROM (\n{visible_rows(table, datasets, everything, 'TRUE')}\n)"
 
 
+def change_table(jobs: Jobs, doing: str, table: bigquery.Table, names: list[str]) -> None:
+    """Set some properties of a table, whoever else changes it at the same time: he sets the same.
+
+    Not on condition that it is still as it was read: of two tries of which the first answer was lost, the second one
+    would be refused.
+    """
+    table._properties.pop("etag", None)
+    jobs.ask(doing, lambda: jobs.client.update_table(table, names, retry=UNREPEATED, timeout=jobs.timeout_s))
+
+
 class Tables:
     """Makes and looks after the tables of one store. Safe for threads and processes: who comes second finds it made."""
 
@@ -88,12 +97,12 @@ class Tables:
 
         Raises:
             OutdatedStore: one is of a newer version, or not ours.
-            ConfigError: the credentials do not allow it.
+            ConfigError: the credentials do not allow it, or what is written would expire.
         """
         with self._lock:
             if table.name in self._ready:
                 return
-            self.make_datasets()
+            make_datasets(self._jobs)
             # Before the tables beside which they are read: whoever finds those finds these.
             if table.name in LIVE_TABLES:
                 self._make_live(table)
@@ -102,6 +111,13 @@ class Tables:
                     self._make(table, name)
             self._make_view(table)
             self._ready.add(table.name)
+
+    def forget(self, table: Table) -> None:
+        """Know nothing of the tables of one of ours any more, for one was removed: they are looked at anew."""
+        with self._lock:
+            self._ready.discard(table.name)
+            for name in physical_names(table):
+                self._columns.pop(name, None)
 
     def size(self, table: Table) -> tuple[int, int]:
         """Return how many rows and bytes BigQuery counts in the tables of one of ours."""
@@ -159,39 +175,14 @@ class Tables:
         found = self._find(name)
         if found is None:
             return False
+        require_lasting(found)
         if self._require_ours(table, name, found) < table.version:
             there = {field.name for field in found.schema}
             found.schema = [*found.schema, *(field for field in stored_fields(table) if field.name not in there)]
             found.labels = {**found.labels, VERSION_LABEL: str(table.version)}
-            client, timeout_s = self._jobs.client, self._jobs.timeout_s
-            # Whoever else widens it at the same time sets the same: no condition on what it was.
-            found._properties.pop("etag", None)
-            self._jobs.ask(
-                f"widening of {self._datasets.table(name)}",
-                lambda: client.update_table(found, ["schema", "labels"], retry=UNREPEATED, timeout=timeout_s),
-            )
+            change_table(self._jobs, f"widening of {self._datasets.table(name)}", found, ["schema", "labels"])
         self._columns[name] = frozenset({*table.schema, *PHYSICAL})
         return True
-
-    def make_datasets(self) -> None:
-        """Make the datasets that are not there."""
-        for name, expires_after in (
-            (self._datasets.main, None),
-            (self._datasets.staging, STAGED_FOR),
-            (self._datasets.snapshots, None),
-        ):
-            self._make_dataset(name, expires_after)
-
-    def _make_dataset(self, name: str, expires_after: timedelta | None) -> None:
-        client, full = self._jobs.client, f"{self._datasets.project}.{name}"
-        timeout_s = self._jobs.timeout_s
-        if self._jobs.find(f"dataset {full}", lambda: client.get_dataset(full, retry=UNREPEATED, timeout=timeout_s)):
-            return
-        dataset = bigquery.Dataset(full)
-        dataset.location = self._datasets.location
-        if expires_after is not None:
-            dataset.default_table_expiration_ms = int(expires_after / timedelta(milliseconds=1))
-        self._jobs.add(f"dataset {full}", lambda: client.create_dataset(dataset, retry=UNREPEATED, timeout=timeout_s))
 
     def _make(self, table: Table, name: str) -> None:
         columns = {**table.schema, **PHYSICAL}
@@ -230,10 +221,6 @@ class Tables:
             self._refresh_view(made)
 
     def _refresh_view(self, made: bigquery.Table) -> None:
-        client, timeout_s = self._jobs.client, self._jobs.timeout_s
         there = self._find(made.table_id)
         if there is not None and there.view_query != made.view_query:
-            self._jobs.ask(
-                f"view {made.reference}",
-                lambda: client.update_table(made, ["view_query", "description"], retry=UNREPEATED, timeout=timeout_s),
-            )
+            change_table(self._jobs, f"view {made.reference}", made, ["view_query", "description"])

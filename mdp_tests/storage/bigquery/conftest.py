@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import stamina
 
 from mdp.config.sections import BigQuerySettings
 
@@ -17,8 +18,13 @@ def settings(bigquery_emulator, bigquery_dataset) -> BigQuerySettings:
         dataset=bigquery_dataset,
         api_endpoint=bigquery_emulator.api_endpoint,
         write_endpoint=bigquery_emulator.write_endpoint,
-        attempts=3,
     )
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=3):
+        yield
 
 
 @pytest.fixture

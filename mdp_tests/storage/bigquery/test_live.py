@@ -68,6 +68,22 @@ def test_a_batch_that_stays_unanswered_fails_as_something_to_repeat_and_repeatin
     assert_frame_equal(everything(store), rows)
 
 
+RPCS = ("CreateWriteStream", "AppendRows", "FinalizeWriteStream", "BatchCommitWriteStreams")
+
+
+@pytest.mark.parametrize("rpc", RPCS)
+def test_a_batch_is_written_once_though_the_connection_breaks_before_the_answer(open_another, client, settings, rpc):
+    from mdp_tests.support.bigquery.lost_rpc import losing
+
+    lost = []
+    store = open_another(connect_writing=losing(rpc, lost))
+    rows = rows_at(OHLCV, ["2024-12-30", "2024-12-30T00:01"])
+    store.append_live(OHLCV, rows)
+    assert len(lost) == 1
+    assert_frame_equal(everything(store), rows)
+    assert _live_count(client, settings) == 2
+
+
 def test_an_emulator_without_the_write_api_says_which_setting_is_missing(settings):
     from mdp.storage.bigquery.store import BigQueryStore
 

@@ -8,6 +8,7 @@ Not here: statements and jobs.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from bqemulator.domain.errors import UnsupportedFeatureError
@@ -15,6 +16,9 @@ from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 
 _contexts: list[Any] = []
+
+wanted_etag: ContextVar[str | None] = ContextVar("wanted_etag", default=None)
+"""What the request at hand says of the table it changes: only as long as it has this etag."""
 
 
 def context() -> Any:

@@ -50,6 +50,7 @@ class Queue:
             message = next(queue, None)
             return message if message is not None else await receive()
 
+        engine.wanted_etag.set(dict(scope["headers"]).get(b"if-match", b"").decode() or None)
         await asyncio.get_running_loop().run_in_executor(_WAITING, GATE.acquire)
         try:
             await self.app(scope, replay, send)

@@ -3,8 +3,10 @@
 Columns may be added to a table (https://cloud.google.com/bigquery/docs/managing-table-schemas), a table takes the
 default expiry of its dataset (https://cloud.google.com/bigquery/docs/managing-tables#updating_a_tables_expiration_time),
 and its size follows from its types
-(https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#data_type_sizes). The emulator keeps the words
-and leaves the table as it was.
+(https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#data_type_sizes). A change with ``If-Match``
+is refused with 412 where the table changed since, and a list of tables has their labels and expiry
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/list). The emulator keeps the words and leaves the
+table as it was.
 
 Not here: rows.
 """
@@ -18,7 +20,7 @@ from typing import Any
 import sqlglot
 from bqemulator.api.routes import tables
 from bqemulator.catalog.models import Clustering, TimePartitioning
-from bqemulator.domain.errors import ValidationError
+from bqemulator.domain.errors import DomainError, ValidationError
 from bqemulator.jobs import executor
 from bqemulator.scripting import interpreter
 from bqemulator.storage.sql_identifiers import quoted_table_ref
@@ -36,6 +38,7 @@ def teach() -> None:
     """Wrap how table resources are read from requests, written to answers, and made by statements."""
     tables._rest_to_table_meta = _complete(tables._rest_to_table_meta)
     tables._table_to_rest = _measured(tables._table_to_rest)
+    tables._table_to_list_item = _listed(tables._table_to_list_item)
     for module in (executor, interpreter):
         module.sync_created_table = _with_options(module.sync_created_table)
     executor._maybe_create_load_destination = _load_destination(executor._maybe_create_load_destination)
@@ -46,6 +49,7 @@ def _complete(read: Any) -> Any:
     def read_and_apply(project: str, dataset: str, body: Any, clock: Any, existing: Any = None) -> Any:
         meta = read(project, dataset, body, clock, existing)
         if existing is not None:
+            _require_unchanged(existing)
             _add_columns(existing, meta)
         expiry = existing.expiration_time if existing else _default_expiry(project, dataset)
         if "expirationTime" in body:
@@ -54,6 +58,31 @@ def _complete(read: Any) -> Any:
         return meta.model_copy(update={"expiration_time": expiry})
 
     return read_and_apply
+
+
+class _Changed(DomainError):
+    http_status = 412
+    bq_reason = "conditionNotMet"
+    grpc_status_name = "FAILED_PRECONDITION"
+
+
+def _require_unchanged(existing: Any) -> None:
+    wanted = engine.wanted_etag.get()
+    if wanted is not None and wanted != existing.etag:
+        raise _Changed("Precondition Failed")
+
+
+def _listed(write: Any) -> Any:
+    @wraps(write)
+    def write_with_labels(meta: Any) -> dict[str, Any]:
+        body = write(meta)
+        if meta.labels:
+            body["labels"] = dict(meta.labels)
+        if meta.expiration_time is not None:
+            body["expirationTime"] = str(round(meta.expiration_time.timestamp() * 1000))
+        return body
+
+    return write_with_labels
 
 
 def _default_expiry(project: str, dataset: str) -> datetime | None:
