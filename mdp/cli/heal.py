@@ -32,6 +32,7 @@ from mdp.errors import InputError
 from mdp.pipeline.healing.ailments import Yardstick
 from mdp.pipeline.healing.prognosis import days_between, days_to_look_at, diagnose_all
 from mdp.pipeline.healing.telling import ailment_json, looked_at_json
+from mdp.ports import REJECTED_OHLCV
 from mdp.reading import FIRST_DAY, parse_days, parse_markets
 from mdp.storage import open_store
 
@@ -81,7 +82,10 @@ def run_heal(
 def _look(settings: Settings, markets: Sequence[Market], asked: Interval | None, *, as_json: bool) -> int:
     """Tell what is wrong, and touch nothing."""
     store, now = open_store(settings), datetime.now(UTC)
-    by = Yardstick(load_reference(), settings.gaps.apart, settings.gaps.ask_again, Timeframe(settings.dvol.resolution))
+    by = Yardstick(
+        load_reference(), settings.gaps.apart, settings.gaps.ask_again, Timeframe(settings.dvol.resolution),
+        settings.maintenance.kept_since(REJECTED_OHLCV.name, now),
+    )  # fmt: skip
     windows = {market: days_to_look_at(store, market, asked, Interval(FIRST_DAY, now), now) for market in markets}
     found = [ailment_json(one) for market in markets for one in diagnose_all(store, market, windows[market], by)]
     hints = [looked_at_json(market, windows[market], days_between(windows[market])) for market in markets]

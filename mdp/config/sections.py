@@ -6,7 +6,7 @@ Not here: how they are found (``settings``), what they are used for.
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -178,6 +178,11 @@ class MaintenanceSettings(_Strict):
     retention_hours: Annotated[int, Field(ge=1, le=720)] = 168
     compact_files: Annotated[int, Field(ge=1, le=10_000)] = 4
     keep_days: dict[Literal["failed_fetches", "rejected_ohlcv"], Annotated[int, Field(ge=1)]] = {"failed_fetches": 90}
+
+    def kept_since(self, table: str, now: datetime) -> datetime | None:
+        """Return since when every row of a table must still be there; None: since ever."""
+        days = {str(name): days for name, days in self.keep_days.items()}.get(table)
+        return None if days is None else now - timedelta(days=days)
 
 
 class BigQuerySettings(_Strict):

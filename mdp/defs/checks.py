@@ -3,21 +3,13 @@
 Not here: what integrity means (``pipeline.integrity``), how a verdict is told (``evaluations``).
 """
 
-from datetime import datetime, timedelta
-
 import dagster as dg
 
 from mdp.config.settings import Settings
 from mdp.defs.evaluations import CHECK_NAME, evaluations, findings, passed, severity, verdicts_of
 from mdp.defs.partitions import CURRENCY_DAYS, MARKET_DAYS, slices_of
 from mdp.domain.timeframe import Timeframe
-from mdp.ports import CandleStore, Clock
-
-
-def rejected_since(settings: Settings, now: datetime) -> datetime | None:
-    """Return since when every rejected row must be there: maintenance may drop older ones; None: since ever."""
-    days = settings.maintenance.keep_days.get("rejected_ohlcv")
-    return None if days is None else now - timedelta(days=days)
+from mdp.ports import REJECTED_OHLCV, CandleStore, Clock
 
 
 def integrity_check(asset: str, partitions: dg.MultiPartitionsDefinition, description: str) -> dg.AssetChecksDefinition:
@@ -38,7 +30,7 @@ def integrity_check(asset: str, partitions: dg.MultiPartitionsDefinition, descri
     ) -> dg.AssetCheckResult:
         run = context.op_execution_context
         parts = slices_of(run.partition_keys, index_timeframe=Timeframe(settings.dvol.resolution))
-        since = rejected_since(settings, clock())
+        since = settings.maintenance.kept_since(REJECTED_OHLCV.name, clock())
         verdicts = verdicts_of(asset, store, parts, run.run_id, rejected_since=since)
         if not run.has_partition_key:
             for evaluation in evaluations(run.instance, dg.AssetKey(asset), verdicts):

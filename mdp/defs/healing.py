@@ -25,7 +25,7 @@ from mdp.pipeline.healing.ailments import Ailment
 from mdp.pipeline.healing.prognosis import Healed, Healing
 from mdp.pipeline.healing.telling import healed_json
 from mdp.pipeline.healing.treatment import Means, Treated
-from mdp.ports import CandleStore, Clock, OpenSource
+from mdp.ports import REJECTED_OHLCV, CandleStore, Clock, OpenSource
 from mdp.reading import FIRST_DAY, parse_days, parse_markets
 
 REPORT = "report"
@@ -68,6 +68,7 @@ def heal(
     means = Means(
         store, sources, native_sources, reference, clock, collecting, settings.gaps.apart, settings.gaps.ask_again,
         Timeframe(settings.dvol.resolution), settings.dvol.max_age_minutes, context.run.run_id,
+        settings.maintenance.kept_since(REJECTED_OHLCV.name, clock()),
     )  # fmt: skip
     with as_failure():
         markets, window = _asked(config, settings, clock)

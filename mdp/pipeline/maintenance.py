@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from mdp.config.sections import MaintenanceSettings
-from mdp.domain.interval import DAY, Interval
+from mdp.domain.interval import Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import EPOCH, Timeframe
 from mdp.errors import MdpError, StorageError
@@ -111,10 +111,10 @@ def _maintain_one(store: CandleStore, plan: Plan, table: Table) -> Upkeep:
 
 
 def _prune(store: CandleStore, plan: Plan, table: Table) -> int:
-    days = {str(name): days for name, days in plan.settings.keep_days.items()}.get(table.name)
-    if days is None:
+    before = plan.settings.kept_since(table.name, plan.now)
+    if before is None:
         return 0
-    column, before = AGED_BY[table.name], plan.now - days * DAY
+    column = AGED_BY[table.name]
     return _older(store, plan.markets, table, before) if plan.is_dry else store.prune(table, column, before)
 
 

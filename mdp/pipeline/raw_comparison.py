@@ -21,28 +21,15 @@ class Unlike(NamedTuple):
     """What is stored otherwise than the raw rows make it.
 
     Attributes:
-        minutes: As :func:`unlike_raw` returns them.
+        minutes: That are not what the raw rows make, those missing or too many among them: timeframe, open_time, the
+            values as stored, and as they should be with ``_made`` behind their names; all null on the side that has no
+            such minute. Sorted by ``open_time``.
         rejected: Rejected rows that are missing or too many, each once, of ``REJECTED_SCHEMA``; ``is_stored`` tells
             which. Sorted by ``open_time``.
     """
 
     minutes: pl.DataFrame
     rejected: pl.DataFrame
-
-
-def unlike_raw(store: CandleStore, part: Slice, minutes: pl.DataFrame) -> pl.DataFrame:
-    """Return the minutes that are not what the raw rows make, those missing or too many among them.
-
-    Args:
-        store: Where the raw rows are.
-        part: Whole UTC days of a spot market at 1m.
-        minutes: What is stored of them.
-
-    Shape:
-        ``CANDLE_SCHEMA`` in. Out: timeframe, open_time, the values as stored, and as they should be with ``_made``
-        behind their names; all null on the side that has no such minute. Sorted by ``open_time``.
-    """
-    return compare_with_raw(store, part, minutes).minutes
 
 
 def compare_with_raw(

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mdp.config.sections import MaintenanceSettings
 from mdp.config.settings import load_settings
 from mdp.defs.agreement import exchanges_agree, is_fresh, matches_native_timeframe, nothing_is_left_failed
-from mdp.defs.checks import rejected_since
 from mdp.defs.evaluations import findings, passed, severity
 from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Exchange
 from mdp.domain.plausibility import PLAUSIBILITY
@@ -258,9 +258,7 @@ def test_where_no_exchange_answers_there_is_no_verdict_at_all(night):
 
 @pytest.mark.parametrize(("keep_days", "since"), [({}, None), ({"rejected_ohlcv": 10}, NOW - timedelta(days=10))])
 def test_rejected_rows_are_missed_as_far_back_as_they_are_kept(keep_days, since):
-    kept = load_settings()
-    maintenance = kept.maintenance.model_copy(update={"keep_days": keep_days})
-    assert rejected_since(kept.model_copy(update={"maintenance": maintenance}), NOW) == since
+    assert MaintenanceSettings(keep_days=keep_days).kept_since("rejected_ohlcv", NOW) == since
 
 
 def verdict(**what):

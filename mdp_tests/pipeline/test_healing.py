@@ -23,7 +23,7 @@ from mdp.pipeline.resampling import resample_candles
 from mdp.pipeline.rounds import Rounds
 from mdp.pipeline.volatility import collect_dvol, judge_dvol
 from mdp.ports import DVOL as DVOL_TABLE
-from mdp.ports import GAP_SIGHTINGS, GAPS, OHLCV, RAW_OHLCV, REVISIONS, Slice
+from mdp.ports import GAP_SIGHTINGS, GAPS, OHLCV, RAW_OHLCV, REJECTED_OHLCV, REVISIONS, Slice
 from mdp.storage.memory import MemoryStore
 from mdp_tests.support.builders import DVOL, MARKET, NOW, at, window
 from mdp_tests.support.scripted_source import ScriptedExchanges
@@ -114,6 +114,21 @@ def test_a_store_in_which_nothing_is_wrong_is_left_alone_and_nobody_is_asked():
     assert (healed.found, healed.left, healed.is_whole) == ((), (), True)
     assert patient.exchanges.asked == []
     assert all(rows is before[name] for name, rows in patient.tables().items())
+
+
+def test_rejected_rows_that_were_lost_are_made_again_without_asking():
+    def doubled(asked, rows):
+        return pl.concat([rows, rows.slice(7, 1).with_columns(high=pl.lit(0.0))])
+
+    patient = Patient(ScriptedExchanges(edit=doubled))
+    rejected = patient.read(REJECTED_OHLCV)
+    assert len(rejected) == 1
+    patient.store.replace(REJECTED_OHLCV, PART, rejected.clear())
+    healed = patient.heal()
+    assert reasons(healed) == [Reason.REJECTED_NOT_OF_RAW]
+    assert patient.exchanges.asked == []
+    assert patient.read(REJECTED_OHLCV).equals(rejected)
+    assert reasons(patient.heal()) == []
 
 
 def test_a_close_that_was_changed_between_high_and_low_is_found_and_revised_back_without_asking():

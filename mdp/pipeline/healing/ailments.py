@@ -24,7 +24,7 @@ from mdp.pipeline.coverage import failed_days
 from mdp.pipeline.gap_evidence import APART, GapEvidence
 from mdp.pipeline.integrity import inspect_dvol, inspect_raw_candles, inspect_raw_dvol, inspect_resampled
 from mdp.pipeline.judge import judge_days
-from mdp.pipeline.raw_comparison import unlike_raw
+from mdp.pipeline.raw_comparison import compare_with_raw
 from mdp.ports import FETCHES, GAPS, OHLCV, RAW_OHLCV, CandleStore, Slice
 
 
@@ -36,6 +36,7 @@ class Reason(StrEnum):
     GAP = "gap that may be filled"
     RAW_CHANGED = "raw rows are not those received"
     NOT_OF_RAW = "minutes are not those of the raw rows"
+    REJECTED_NOT_OF_RAW = "rejected rows are not those of the raw rows"
     REPEATED = "minutes stored more than once"
     LOST = "minutes neither stored nor in a gap"
     NEEDLESS_GAP = "gap where minutes are stored"
@@ -90,12 +91,14 @@ class Yardstick:
         apart: How far apart two sightings of a gap count as two.
         ask_again: How long after a day was asked for nothing is gained by asking for its gaps again.
         index_length: Length of the candles from which an index is made.
+        rejected_since: Rejected rows received before may have been dropped for their age; None: none was.
     """
 
     reference: Reference
     apart: timedelta = APART
     ask_again: timedelta = timedelta(hours=1)
     index_length: Timeframe = Timeframe.H1
+    rejected_since: datetime | None = None
 
 
 def diagnose(store: CandleStore, market: Market, window: Interval, by: Yardstick) -> list[Ailment]:
@@ -159,7 +162,9 @@ def _examine(store: CandleStore, part: Slice, by: Yardstick) -> Iterator[tuple[R
         return
     yield Reason.RAW_CHANGED, _broken(inspect_raw_candles(store, part), "rows_are_those_received")
     minutes = store.read(OHLCV, by_minute)
-    yield Reason.NOT_OF_RAW, _per_day(unlike_raw(store, part, minutes).unique("open_time"))
+    unlike = compare_with_raw(store, part, minutes, rejected_since=by.rejected_since)
+    yield Reason.NOT_OF_RAW, _per_day(unlike.minutes.unique("open_time"))
+    yield Reason.REJECTED_NOT_OF_RAW, _per_day(unlike.rejected, "window_start")
     yield Reason.REPEATED, _per_day(minutes.filter(~pl.col("open_time").is_first_distinct()))
     lost, needless = _untiled(store, part, minutes)
     yield Reason.LOST, lost
@@ -220,8 +225,8 @@ def _broken(verdicts: Mapping[date, Verdict], *names: str) -> dict[date, int]:
     }
 
 
-def _per_day(rows: pl.DataFrame) -> dict[date, int]:
-    return dict(rows.group_by(pl.col("open_time").dt.date().alias("day")).agg(pl.len()).sort("day").iter_rows())
+def _per_day(rows: pl.DataFrame, time_column: str = "open_time") -> dict[date, int]:
+    return dict(rows.group_by(pl.col(time_column).dt.date().alias("day")).agg(pl.len()).sort("day").iter_rows())
 
 
 def _add(counts: dict[Reason, dict[date, int]], reason: Reason, days: Mapping[date, int]) -> None:

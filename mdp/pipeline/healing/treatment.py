@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from mdp.config.reference import Reference
@@ -54,6 +54,7 @@ class Means:
         index_length: Length of the candles from which an index is made.
         max_age_minutes: A minute of an index this long after its last closed candle has no value.
         run_id: On whose behalf.
+        rejected_since: Rejected rows received before may have been dropped for their age.
     """
 
     store: CandleStore
@@ -67,11 +68,12 @@ class Means:
     index_length: Timeframe = Timeframe.H1
     max_age_minutes: int = 120
     run_id: str = ""
+    rejected_since: datetime | None = None
 
     @property
     def yardstick(self) -> Yardstick:
         """What is stored is measured by."""
-        return Yardstick(self.reference, self.apart, self.ask_again, self.index_length)
+        return Yardstick(self.reference, self.apart, self.ask_again, self.index_length, self.rejected_since)
 
 
 @dataclass(slots=True)
