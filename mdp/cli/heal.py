@@ -30,7 +30,7 @@ from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
 from mdp.pipeline.healing.ailments import Yardstick
-from mdp.pipeline.healing.prognosis import days_between, days_to_look_at, diagnose_all
+from mdp.pipeline.healing.prognosis import days_between, days_to_look_at, diagnose_all, set_aside_damaged
 from mdp.pipeline.healing.telling import ailment_json, looked_at_json
 from mdp.ports import REJECTED_OHLCV
 from mdp.reading import FIRST_DAY, parse_days, parse_markets
@@ -86,6 +86,8 @@ def _look(settings: Settings, markets: Sequence[Market], asked: Interval | None,
         load_reference(), settings.gaps.apart, settings.gaps.ask_again, Timeframe(settings.dvol.resolution),
         settings.maintenance.kept_since(REJECTED_OHLCV.name, now),
     )  # fmt: skip
+    if damaged := set_aside_damaged(store, dry_run=True):
+        return _tell_damaged(damaged, as_json=as_json)
     windows = {market: days_to_look_at(store, market, asked, Interval(FIRST_DAY, now), now) for market in markets}
     found = [ailment_json(one) for market in markets for one in diagnose_all(store, market, windows[market], by)]
     hints = [looked_at_json(market, windows[market], days_between(windows[market])) for market in markets]
@@ -96,6 +98,16 @@ def _look(settings: Settings, markets: Sequence[Market], asked: Interval | None,
         _write_hints(hints)
         sys.stdout.write(f"{len(found)} ailments; nothing was changed\n")
     return 0 if any(windows.values()) and all(one["explained"] for one in found) else INCOMPLETE
+
+
+def _tell_damaged(damaged: Sequence[str], *, as_json: bool) -> int:
+    """While files cannot be read, nothing can be told of what they held, nor of what rests on it."""
+    if as_json:
+        _write_json({"markets": [], "found": [], "damaged": list(damaged)})
+    else:
+        sys.stdout.writelines(f"DAMAGED {one}\n" for one in damaged)
+        sys.stdout.write("without --dry-run they are set aside, and what they held is made again\n")
+    return INCOMPLETE
 
 
 def _heal(settings: Settings, order: Order) -> tuple[str, Report]:
@@ -143,6 +155,7 @@ def _followed(process: subprocess.Popen[bytes]) -> Iterator[Mapping[str, Any]]:
 
 def _show(error: str, report: Report) -> None:
     print_table(_coverage_table(report["markets"]))
+    sys.stdout.writelines(f"SET ASIDE {one}\n" for one in report["set_aside"])
     _write_ailments("FOUND", report["found"])
     for market, why in report["no_second_opinion"].items():
         sys.stdout.write(f"NO SECOND OPINION {market}: {why}\n")

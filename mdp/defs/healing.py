@@ -73,6 +73,8 @@ def heal(
     with as_failure():
         markets, window = _asked(config, settings, clock)
         healing = Healing(markets, window, means, Interval(FIRST_DAY, clock()))
+        for damaged in healing.set_aside:
+            context.log.warning(f"set aside: {damaged}")
         context.log.info(f"{len(healing.found)} ailments of {len(markets)} markets")
         for treated in healing.treat():
             keep(store, treated.batch)
@@ -141,6 +143,7 @@ def healed_metadata(healed: Healed) -> dict[str, Any]:
         "coverage": records_table(columns, rows),
         "ailments": _ailments_table(healed.found),
         "left": _ailments_table(healed.left),
+        "set_aside": records_table(("file",), [(one,) for one in healed.set_aside[:_LISTED]]),
         "revisions": sum(one.revised for one in healed.markets),
         REPORT: dg.MetadataValue.json(healed_json(healed)),
     }

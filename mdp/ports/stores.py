@@ -187,6 +187,20 @@ class CandleStore(Protocol):
         """
         ...
 
+    def set_aside_damaged(self, table: Table, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Take out of a table what can no longer be read: it is missing from then on, and can be made again.
+
+        Nothing is removed from the disk.
+
+        Args:
+            table: Which.
+            dry_run: Only tell.
+
+        Returns:
+            What it was, and what is wrong with it, in words; empty where all is whole.
+        """
+        ...
+
     def prune(self, table: Table, column: str, before: datetime) -> int:
         """Remove rows whose time in ``column`` lies before a moment, in one atomic step for each market and timeframe.
 

@@ -184,6 +184,10 @@ class DeltaStore:
             self._snapshots.remove_unfinished()
         return vacuum_files(self._table(table), keep, dry_run=dry_run)
 
+    def set_aside_damaged(self, table: Table, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Take files out of the table that are gone or not what was written, as the port promises."""
+        return upkeep.set_aside_damaged(self._table(table), dry_run=dry_run)
+
     def prune(self, table: Table, column: str, before: datetime) -> int:
         """Remove old rows, as the port promises.
 

@@ -1,4 +1,4 @@
-"""Looking after a table of the lake: joining files, removing old rows, telling how much room it takes.
+"""Looking after a table of the lake: joining files, removing old rows and broken files, telling its size.
 
 Not here: removing files from the disk (``delta_vacuum``), when any of it is done (``pipeline``).
 """
@@ -10,12 +10,13 @@ from itertools import groupby
 
 import polars as pl
 
-from mdp.errors import WriteConflict
+from mdp.errors import StorageError, WriteConflict
 from mdp.ports import Compaction, DiskUse
 from mdp.storage.delta_files import Change
 from mdp.storage.delta_table import LakeTable, Piece, races, while_there
 from mdp.storage.delta_vacuum import files_on_disk
 from mdp.storage.layout import Key, LiveFile
+from mdp.storage.parquet import os_reason
 
 
 def compact(lake: LakeTable, most_files: int) -> Compaction:
@@ -54,6 +55,42 @@ def _joined(lake: LakeTable, files: list[LiveFile]) -> list[Compaction]:
         return []
     before, after = (sum(file.size_bytes for file in each) for each in (files, added))
     return [Compaction(len(files), len(added), before, after)]
+
+
+def set_aside_damaged(lake: LakeTable, *, dry_run: bool) -> tuple[str, ...]:
+    """Take the live files out of a table that are gone or are not what was written.
+
+    They stay on the disk until a vacuum takes them, as far as they are there.
+
+    Returns:
+        Their paths, and what is wrong with each.
+
+    Raises:
+        StorageError: a file cannot be looked at, which says nothing about it; or the lake cannot be written to.
+    """
+    found: dict[LiveFile, str] = {}
+    for attempt in races():
+        with attempt:
+            found = _damaged(lake)
+            if found and not dry_run:
+                files = list(found)
+                lake.publish(Change([], files), look=lake.still_live(files), seen=files, what="its damaged files")
+    return tuple(f"{lake.table.name}/{file.path}: {why}" for file, why in found.items())
+
+
+def _damaged(lake: LakeTable) -> dict[LiveFile, str]:
+    found: dict[LiveFile, str] = {}
+    for file in lake.log.live_files():
+        path = lake.directory / file.path
+        try:
+            why = lake.reader.damage(path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {os_reason(error)}") from error
+        if why is not None:
+            found[file] = why
+    # What was replaced and removed while we looked is not lost.
+    live = set(lake.log.live_files())
+    return {file: why for file, why in found.items() if file in live}
 
 
 def prune(lake: LakeTable, column: str, before: datetime) -> int:

@@ -100,6 +100,10 @@ class MemoryStore:
         require_long_enough(keep)
         return Vacuum()
 
+    def set_aside_damaged(self, table: Table, *, dry_run: bool = False) -> tuple[str, ...]:  # noqa: ARG002  # the port's
+        """Do nothing: memory is whole."""
+        return ()
+
     def prune(self, table: Table, column: str, before: datetime) -> int:
         """Remove old rows, as the port promises."""
         require_time_column(table, column, before)

@@ -38,6 +38,8 @@ _REPEATED = frozenset(
 _MOMENT = re.compile(r"([0-9a-f]{16})-")
 _DIGEST = re.compile(r"-([0-9a-f]{8})\.parquet")
 
+_REMEDY = "what to do: `mdp heal` sets lost and damaged files aside, and makes what they held again"
+
 Stamp = tuple[int, int]
 """Size and time of change of a file, by which we know that it is still the one whose digest was compared."""
 
@@ -169,18 +171,34 @@ class FileReader:
             StoreCorrupt: it is missing or damaged.
         """
         try:
+            damage = self.damage(path)
+        except OSError as error:
+            raise StoreCorrupt(f"{path}: cannot be read: {os_reason(error)}") from error
+        if damage is not None:
+            broken = StoreCorrupt(f"{path}: {damage}")
+            broken.add_note(_REMEDY)
+            raise broken
+
+    def damage(self, path: Path) -> str | None:
+        """Return why a file will never be again what was written; None where it is whole.
+
+        Raises:
+            OSError: it cannot be looked at now, which says nothing about it.
+        """
+        try:
             status = path.stat()
             stamp = (status.st_size, status.st_mtime_ns)
             if self._compared.get(path) == stamp:
-                return
+                return None
             found = f"{zlib.crc32(path.read_bytes()):08x}"
-        except OSError as error:
-            raise StoreCorrupt(f"{path}: cannot be read: {os_reason(error)}") from error
+        except FileNotFoundError as error:
+            return f"cannot be read: {os_reason(error)}"
         # Files that another tool wrote, such as a compaction, carry no digest in their name.
         named = _DIGEST.search(path.name)
         if named and named[1] != found:
-            raise StoreCorrupt(f"{path}: damaged: expected bytes of CRC-32 {named[1]}, found {found}, {stamp[0]} bytes")
+            return f"damaged: expected bytes of CRC-32 {named[1]}, found {found}, {stamp[0]} bytes"
         self._compared[path] = stamp
+        return None
 
 
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, SchemaMismatch)

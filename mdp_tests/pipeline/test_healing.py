@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 from mdp.config.reference import Outage, Reference
+from mdp.domain.digests import digest
 from mdp.domain.gaps import Cause
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import ExchangeUnavailable
+from mdp.errors import ExchangeUnavailable, StoreCorrupt
 from mdp.pipeline.batches import keep, parts_of
 from mdp.pipeline.collect import Collecting, collect_candles
 from mdp.pipeline.healing.ailments import Reason
@@ -23,7 +24,8 @@ from mdp.pipeline.resampling import resample_candles
 from mdp.pipeline.rounds import Rounds
 from mdp.pipeline.volatility import collect_dvol, judge_dvol
 from mdp.ports import DVOL as DVOL_TABLE
-from mdp.ports import GAP_SIGHTINGS, GAPS, OHLCV, RAW_OHLCV, REJECTED_OHLCV, REVISIONS, Slice
+from mdp.ports import FETCHES, GAP_SIGHTINGS, GAPS, OHLCV, RAW_OHLCV, REJECTED_OHLCV, REVISIONS, Slice
+from mdp.storage.delta import DeltaStore
 from mdp.storage.memory import MemoryStore
 from mdp_tests.support.builders import DVOL, MARKET, NOW, at, window
 from mdp_tests.support.scripted_source import ScriptedExchanges
@@ -52,8 +54,8 @@ def without(*spans, at_5m=lambda rows: rows):
 class Patient:
     """A store that went through all layers once, and what heals it."""
 
-    def __init__(self, exchanges=None, reference=NOTHING_KNOWN, market=MARKET):
-        self.store, self.now, self.market = MemoryStore(), NOW, market
+    def __init__(self, exchanges=None, reference=NOTHING_KNOWN, market=MARKET, store=None):
+        self.store, self.now, self.market = store or MemoryStore(), NOW, market
         self.exchanges = exchanges or ScriptedExchanges()
         self.reference = reference
         if market == MARKET:
@@ -114,6 +116,35 @@ def test_a_store_in_which_nothing_is_wrong_is_left_alone_and_nobody_is_asked():
     assert (healed.found, healed.left, healed.is_whole) == ((), (), True)
     assert patient.exchanges.asked == []
     assert all(rows is before[name] for name, rows in patient.tables().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", [RAW_OHLCV, OHLCV, REJECTED_OHLCV, GAPS, FETCHES], ids=lambda table: table.name)
+def test_files_that_were_lost_or_damaged_are_set_aside_and_made_again(tmp_path, table):
+    def spoilt(asked, rows):
+        kept = without(HOLE)(asked, rows)
+        return pl.concat([kept, kept.slice(7, 1).with_columns(high=pl.lit(0.0))])
+
+    patient = Patient(ScriptedExchanges(edit=spoilt), store=DeltaStore(tmp_path / "lake"))
+    whole = Slice(MARKET, tuple(Timeframe), DAY)
+
+    def content():
+        layers = [digest(patient.read(layer, whole)) for layer in (RAW_OHLCV, OHLCV, REJECTED_OHLCV)]
+        return layers, patient.read(GAPS, whole)["start", "end", "slots"].rows()
+
+    good = content()
+    files = [patient.store.directory(table) / file.path for file in patient.store.live_files(table)]
+    for number, file in enumerate(files):
+        file.unlink() if number % 2 else file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(StoreCorrupt) as caught:
+        patient.read(table, whole)
+    assert "mdp heal" in caught.value.__notes__[0]
+    healed = patient.heal()
+    assert len(healed.set_aside) == len(files)
+    assert content() == good
+    again = patient.heal()
+    assert again.set_aside == ()
+    assert set(reasons(again)) <= {Reason.GAP}
 
 
 def test_rejected_rows_that_were_lost_are_made_again_without_asking():

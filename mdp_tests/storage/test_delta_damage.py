@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from mdp.errors import StoreCorrupt
+from mdp.errors import StorageError, StoreCorrupt
 from mdp.ports import OHLCV
 from mdp.storage import DeltaStore
 from mdp_tests.contracts.rows import DAY, part, rows_at
@@ -147,3 +147,34 @@ def test_a_table_whose_creation_was_interrupted_is_empty_and_can_be_written(tmp_
     assert store.read(OHLCV, MONTHS).is_empty()
     store.replace(OHLCV, MONTHS, ROWS)
     assert_frame_equal(store.read(OHLCV, MONTHS), ROWS)
+
+
+@pytest.mark.parametrize("damage", [damage for name, damage in DAMAGES.items() if name != "a directory"])
+def test_damaged_files_are_set_aside_and_the_rest_is_read(store, damage):
+    broken = december(store)
+    damage(broken)
+    version = store.version(OHLCV)
+    (told,) = store.set_aside_damaged(OHLCV, dry_run=True)
+    assert told.startswith(f"ohlcv/{broken.relative_to(store.directory(OHLCV))}: ")
+    assert store.version(OHLCV) == version
+    was_there = broken.exists()
+    assert DeltaStore(store.lake_dir).set_aside_damaged(OHLCV) == (told,)
+    assert broken.exists() == was_there, "what is left of it may still be looked at"
+    assert store.read(OHLCV, MONTHS).height == 1
+    assert store.set_aside_damaged(OHLCV) == ()
+    store.require_whole(OHLCV)
+
+
+def test_a_file_that_cannot_be_looked_at_now_is_not_given_up(store):
+    broken = december(store)
+    broken.unlink()
+    broken.mkdir()
+    with pytest.raises(StorageError, match="directory"):
+        store.set_aside_damaged(OHLCV)
+    assert len(store.live_files(OHLCV)) == 2
+
+
+def test_a_whole_table_has_nothing_to_set_aside(store):
+    version = store.version(OHLCV)
+    assert store.set_aside_damaged(OHLCV) == ()
+    assert store.version(OHLCV) == version

@@ -17,7 +17,7 @@ from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.coverage import coverage_by_day, known_days, total
 from mdp.pipeline.healing.ailments import Ailment, Reason, Yardstick, diagnose
 from mdp.pipeline.healing.treatment import Course, Means, Treated, treat
-from mdp.ports import CandleStore
+from mdp.ports import TABLES, CandleStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Healed:
         left: What still is: what no source could fill, or may be asked for only later.
         silent: Markets whose exchange gave no second opinion on a gap, and why.
         at: When it was done.
+        set_aside: Files that could not be read any more, and why: what they held was missing from then on.
     """
 
     markets: tuple[MarketHealed, ...]
@@ -63,6 +64,7 @@ class Healed:
     left: tuple[Ailment, ...]
     silent: Mapping[Market, str]
     at: datetime
+    set_aside: tuple[str, ...] = ()
 
     @property
     def to_do(self) -> tuple[Ailment, ...]:
@@ -90,6 +92,8 @@ class Healing:
 
     def __init__(self, markets: Sequence[Market], asked: Interval | None, means: Means, within: Interval) -> None:
         self._means = means
+        # first: nothing can be told of a market while one of its files cannot be read
+        self.set_aside = set_aside_damaged(means.store)
         self._windows = {
             market: days_to_look_at(means.store, market, asked, within, means.clock()) for market in markets
         }
@@ -120,6 +124,7 @@ class Healing:
             left=tuple(self._diagnose()) if self.found else (),
             silent=self.course.silent,
             at=self._means.clock(),
+            set_aside=self.set_aside,
         )
 
     def _coverage(self) -> dict[Market, Coverage]:
@@ -134,6 +139,11 @@ class Healing:
     def _diagnose(self) -> Iterable[Ailment]:
         for market, windows in self._windows.items():
             yield from diagnose_all(self._means.store, market, windows, self._means.yardstick)
+
+
+def set_aside_damaged(store: CandleStore, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Take out of every table what can no longer be read; return what it was, and why."""
+    return tuple(one for table in TABLES for one in store.set_aside_damaged(table, dry_run=dry_run))
 
 
 def days_to_look_at(

@@ -23,6 +23,7 @@ def healed_json(healed: Healed) -> dict[str, Any]:
         "markets": [_market(one) for one in healed.markets],
         "found": [ailment_json(one) for one in healed.found],
         "left": [ailment_json(one) for one in healed.left],
+        "set_aside": list(healed.set_aside),
         "no_second_opinion": {str(market): why for market, why in healed.silent.items()},
     }
 

@@ -218,6 +218,10 @@ class BigQueryStore:
             self._snapshots.drop(forsaken)
         return Vacuum(files=len(forsaken), size_bytes=sum(one.num_bytes or 0 for one in forsaken))
 
+    def set_aside_damaged(self, table: Table, *, dry_run: bool = False) -> tuple[str, ...]:  # noqa: ARG002  # the port's
+        """Do nothing: BigQuery answers for its storage."""
+        return ()
+
     def prune(self, table: Table, column: str, before: datetime) -> int:
         """Remove old rows, as the port promises.
 
