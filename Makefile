@@ -49,7 +49,7 @@ emulator: $(EMULATOR)/.installed  ## Create .venv-bigquery, in which the tests r
 
 test-slow: $(INSTALLED) $(EMULATOR)/.installed  ## Run the tests with real processes and a browser (minutes)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
-	$(PYTEST) -m slow mdp_tests
+	$(PYTEST) -n 2 --dist loadfile -m slow mdp_tests
 
 check: $(INSTALLED)  ## Format, lint, types, Dagster's own checks of the definitions
 	$(BIN)/ruff format --check mdp mdp_tests

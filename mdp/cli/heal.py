@@ -96,7 +96,8 @@ def _look(settings: Settings, markets: Sequence[Market], asked: Interval | None,
     else:
         _write_ailments("FOUND", found)
         _write_hints(hints)
-        sys.stdout.write(f"{len(found)} ailments; nothing was changed\n")
+        to_do = sum(not one["explained"] for one in found)
+        sys.stdout.write(f"{to_do:,} to be healed; nothing was changed\n")
     return 0 if any(windows.values()) and all(one["explained"] for one in found) else INCOMPLETE
 
 
@@ -190,7 +191,12 @@ def _days(one: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _write_ailments(head: str, ailments: Sequence[Mapping[str, Any]]) -> None:
-    for one in ailments:
+    """Write one line for each; those about which nothing is to be done are only counted."""
+    settled = [one for one in ailments if one["explained"] and one["ask_from"]]
+    if settled:
+        gaps = "1 gap is" if len(settled) == 1 else f"{len(settled):,} gaps are"
+        sys.stdout.write(f"{head} nothing to do: {gaps} explained, and asked for once more when that tells something\n")
+    for one in (one for one in ailments if one not in settled):
         detail = f" ({one['detail']})" if one["detail"] else ""
         again = f"; ask again from {one['ask_from']}" if one["ask_from"] else ""
         where = f"[{one['start']}, {one['end']})"
