@@ -5,6 +5,12 @@ Not here: anything a program would want to call (``mdp.read``, the packages).
 
 from __future__ import annotations
 
+import stamina.instrumentation as retries
+
 from mdp.cli.app import main
 
 __all__ = ["main"]
+
+# The library's own report of a retry is no line for people, and may stand on stdout; a failure that stays is told once
+# by the command. What asks exchanges reports in its place, to the log (``exchanges.asking``).
+retries.set_on_retry_hooks(())

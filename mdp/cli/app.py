@@ -14,7 +14,9 @@ from typer.exceptions import TyperException
 
 from mdp.cli.commands import collecting, keeping, reading, running
 from mdp.cli.streams import lasting_streams
-from mdp.errors import ConfigError, InputError, MdpError
+from mdp.errors import ConfigError, InputError, MdpError, SnapshotExists, SnapshotMissing
+
+_WRONG_INPUT = (InputError, ConfigError, SnapshotExists, SnapshotMissing)
 
 app = typer.Typer(
     name="mdp",
@@ -50,12 +52,12 @@ def _run() -> int:
         sys.stdout.flush()
         return int(code or 0)
     except TyperException as error:
-        return _complain(2, f"{error} (see `mdp --help`)")
+        said = error.format_message().replace("Value error, ", "").removesuffix(".")
+        return _complain(2, f"{said} (see `mdp --help`)")
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except MdpError as error:
-        is_wrong_input = isinstance(error, (InputError, ConfigError))
-        return _complain(2 if is_wrong_input else 1, str(error), *getattr(error, "__notes__", []))
+        return _complain(2 if isinstance(error, _WRONG_INPUT) else 1, str(error), *getattr(error, "__notes__", []))
     except OSError as error:
         return _complain(1, f"{error.filename or 'output'}: {error.strerror or error}")
 

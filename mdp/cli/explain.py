@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,20 +17,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdp.cli.output import shown
+from mdp.cli.output import print_table, shown
 from mdp.domain.candles import VALUE_COLUMNS
 from mdp.domain.interval import Interval, format_time
 from mdp.domain.market import Market
+from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.explanation import RULE_MEANINGS, Explanation, State
 from mdp.reading import explain
 
-WIDTH = 100
-"""Columns of the screen, whatever the terminal is wide: a line that is copied into a report stays as it is."""
-
 _MOST_ROWS = 12
+_MESSAGE_WIDTH = 60
+_WEEK = timedelta(days=7)
 _STATES: Mapping[State, str] = {
     State.GAP: "Not stored: it is recorded as a gap.",
     State.NOT_MADE: "Not stored, although minutes of it are: it was never resampled.",
+    State.LOST: "Received, but not stored now: `mdp heal` makes it again.",
+    State.UNJUDGED: "Not stored: its day was asked for, and no good answer for it, and no gap, is recorded. "
+    "`mdp heal` judges the day again.",
+    State.BEFORE_LISTING: "Not stored.",
     State.UNFETCHED: "Not stored, and nobody asked for it or got an answer.",
     State.FORMING: "Not stored: its time is not over yet.",
     State.TO_COME: "Not stored: its time is still to come.",
@@ -48,13 +52,16 @@ def show_explanation(market: str, time: str, timeframe: str, *, as_json: bool) -
         body = msgspec.json.encode(_plain(found), enc_hook=str)
         sys.stdout.buffer.write(msgspec.json.format(body, indent=2) + b"\n")
         return
-    console = Console(file=sys.stdout, width=WIDTH, highlight=False, markup=False, emoji=False)
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     console.print(Text(f"{found.market} {found.timeframe} {format_time(found.slot.start)}", style="bold"))
     if found.is_floored:
         console.print(f"{format_time(found.asked)} lies inside this candle.")
     for title, content in _sections(found):
         console.print(Text(f"\n{title}", style="bold"))
-        console.print(content, soft_wrap=False)
+        if isinstance(content, Table):
+            print_table(content)
+        else:
+            console.print(content, soft_wrap=True)
 
 
 def _sections(found: Explanation) -> Iterable[tuple[str, Table | Text]]:
@@ -90,17 +97,37 @@ def _sections(found: Explanation) -> Iterable[tuple[str, Table | Text]]:
 
 def _candle(found: Explanation) -> Text | Table:
     if found.row is None:
-        return Text(_STATES[found.state])
+        is_before = found.listed_at is not None and found.slot.end <= found.listed_at
+        listed = f"Before the exchange listed the market, at {_text(found.listed_at)}. " if is_before else ""
+        return Text(listed + _STATES[found.state])
     names = [name for name in found.row if name not in ("exchange", "symbol", "timeframe", "open_time")]
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
     for name in names:
-        table.add_row(name.replace("_", " "), _text(found.row[name]))
+        table.add_row(name.replace("_", " "), Text(_text(found.row[name])))
+    if found.timeframe is Timeframe.M1:
+        table.add_row("equals what the exchange answered", Text(_as_answered(found)))
     return table
+
+
+def _as_answered(found: Explanation) -> str:
+    if found.answer is None or found.row is None:
+        return "no good answer is stored"
+    if found.equals_answer:
+        return "yes"
+    columns = {"dvol": "close"} if "dvol" in found.row else {name: name for name in VALUE_COLUMNS}
+    differs = [
+        f"{ours} {_number(found.answer[theirs])}"
+        for ours, theirs in columns.items()
+        if found.row[ours] != found.answer[theirs]
+    ]
+    return f"NO: it answered {', '.join(differs)}; `mdp heal` makes it again"
 
 
 def _gap(found: Explanation) -> Text | Table:
     lines = [
-        f"{format_time(row['start'])} to {format_time(row['end'])}, {row['slots']:,} slots of {row['timeframe']}: "
+        f"{format_time(row['start'])} to {format_time(row['end'])}, {_slots(row)}: "
         f"{row['cause'].replace('_', ' ')}{_permanence(row)}; last asked {_text(row['seen_at'])} of {row['source']}"
         + (f"; {row['detail']}" if row["detail"] else "")
         for row in found.gaps.iter_rows(named=True)
@@ -112,8 +139,13 @@ def _gap(found: Explanation) -> Text | Table:
     return Text("\n".join(shown(line) for line in lines) or "none is recorded")
 
 
+def _slots(row: Mapping[str, Any]) -> str:
+    return f"{row['slots']:,} {'slot' if row['slots'] == 1 else 'slots'} of {row['timeframe']}"
+
+
 def _permanence(row: Mapping[str, Any]) -> str:
-    seen = "" if row["sightings"] is None else f", seen missing {row['sightings']} times"
+    times = row["sightings"]
+    seen = "" if times is None else f", seen missing {({1: 'once', 2: 'twice'}).get(times, f'{times} times')}"
     return seen + {True: ", permanent", False: ", not permanent"}.get(row["is_permanent"], "")
 
 
@@ -158,11 +190,25 @@ def _buckets(found: Explanation) -> Table:
 
 
 def _around(found: Explanation) -> Text:
+    before, after = (
+        Interval(found.slot.start - _WEEK, found.slot.start),
+        Interval(found.slot.end, found.slot.end + _WEEK),
+    )
     lines = []
-    for where, row in (("before", found.gap_before), ("after", found.gap_after)):
-        said = f"{format_time(row['start'])} to {format_time(row['end'])}, {row['cause']}" if row else "none in a week"
-        lines.append(f"{where}: {said}")
+    for where, week, row in (("before", before, found.gap_before), ("after", after, found.gap_after)):
+        said = (
+            f"{format_time(row['start'])} to {format_time(row['end'])}, {row['cause'].replace('_', ' ')}" if row else ""
+        )
+        lines.append(f"{where}: {said or _unrecorded(week, found.listed_at)}")
     return Text("\n".join(lines))
+
+
+def _unrecorded(week: Interval, listed_at: datetime | None) -> str:
+    """What is known of a week in which no gap is recorded: before the listing nothing needs to be."""
+    if listed_at is None or week.start >= listed_at:
+        return "none is recorded in a week"
+    whole = week.end <= listed_at
+    return f"{'all of the week' if whole else 'part of the week'} is before the listing, {format_time(listed_at)}"
 
 
 def _snapshots(found: Explanation) -> Text:
@@ -177,7 +223,7 @@ def _others(found: Explanation) -> Table:
     table = _table("market", "open", "high", "low", "close", "volume", "source")
     for market, row in found.others.items():
         values = [_text(row[name]) if row else "" for name in ("open", "high", "low", "close", "volume", "source")]
-        table.add_row(str(market), *(values if row else ["not stored", *[""] * 5]))
+        table.add_row(str(market), *map(Text, values if row else ["not stored", *[""] * 5]))
     return table
 
 
@@ -186,16 +232,20 @@ def _rows(rows: pl.DataFrame, names: Sequence[str]) -> Table | Text:
         return Text("none")
     table = _table(*names)
     for row in rows.head(_MOST_ROWS).iter_rows(named=True):
-        table.add_row(*(_text(row[name]) for name in names))
+        table.add_row(*(Text(_text(row[name])) for name in names))
     if len(rows) > _MOST_ROWS:
-        table.add_row(f"and {len(rows) - _MOST_ROWS} more: --json has all")
+        table.caption = Text(f"and {len(rows) - _MOST_ROWS} more: --json has all")
     return table
 
 
 def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    """A table in which no number and no time is broken, however narrow the terminal: only a message has lines."""
+    table = Table(box=None, pad_edge=False, header_style="dim", caption_justify="left", caption_style="")
     for name in names:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        is_message = name == "message"
+        table.add_column(
+            name.replace("_", " "), no_wrap=not is_message, max_width=_MESSAGE_WIDTH if is_message else None
+        )
     return table
 
 
@@ -209,6 +259,11 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return f"{value:.12g}" if isinstance(value, float) else shown(str(value))
+
+
+def _number(value: float | None) -> str:
+    """Write a value with all its digits: two that differ must not look the same."""
+    return _text(value) if value is None or float(f"{value:.12g}") == value else repr(value)
 
 
 def _plain(value: Any) -> Any:

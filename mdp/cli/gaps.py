@@ -44,7 +44,7 @@ def show_gaps(
         raise InputError("cause", got=cause, expected=f"one of {', '.join(CAUSES)}")
     found = pl.concat([STRETCH_SCHEMA.to_frame(), *(report.gaps for report in reports_of(markets, start, end))])
     rows = found if cause is None else found.filter(cause=cause)
-    write_rows(rows, format_, output)
+    write_rows(_stretches_for_people(rows) if format_ == "table" else rows, format_, output)
     if rows.is_empty():
         sys.stderr.write("mdp: no minute is missing there between what is stored\n")
 
@@ -69,6 +69,15 @@ def show_revisions(
     write_rows(_for_people(rows) if format_ == "table" else rows, format_, output)
     if rows.is_empty():
         sys.stderr.write("mdp: nothing was revised there\n")
+
+
+def _stretches_for_people(rows: pl.DataFrame) -> pl.DataFrame:
+    """What fits a line: times to the minute; ``detail`` and the first sighting are in other formats and `explain`."""
+    minute = pl.selectors.temporal().dt.strftime("%Y-%m-%dT%H:%MZ")
+    return rows.with_columns(minute).select(
+        "market", "start", "end", "slots", "cause", pl.col("sightings").alias("seen"),
+        pl.col("seen_at").alias("last_seen"), pl.col("is_permanent").alias("permanent"), "source",
+    )  # fmt: skip
 
 
 def _for_people(rows: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,8 @@ Not here: what is done with them.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -32,3 +34,9 @@ RowFormat = Annotated[
     Format, typer.Option("--format", "-f", metavar="FORMAT", help="table, csv, json, parquet or arrow.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")]
+
+
+def flowing_help(command: Callable[..., None]) -> str:
+    """Return a command's docstring with the line ends of the source gone: a terminal breaks lines where it ends."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -37,7 +37,7 @@ from mdp.pipeline.snapshots import (
     manifests,
     verify_snapshot,
 )
-from mdp.ports import CandleStore
+from mdp.ports import GAPS, CandleStore
 from mdp.reading import parse_markets, parse_timeframe, parse_window
 from mdp.sources import utc_now
 from mdp.storage import DeltaStore, open_store
@@ -89,7 +89,7 @@ def list_all(*, as_json: bool) -> None:
         return
     table = _table("name", "created", "start", "end", "markets", "timeframes", "rows", "id", "note", numbers=("rows",))
     for one in found.values():
-        lengths = " ".join(sorted_by_length({part.timeframe for part in one.parts}))
+        lengths = " ".join(_lengths(one))
         bounds = (format_time(moment.replace(microsecond=0)) for moment in (one.created_at, one.start, one.end))
         markets = str(len({part.market for part in one.parts}))
         table.add_row(one.name, *bounds, markets, lengths, f"{one.rows:,}", one.id[:_SHORT], one.note)
@@ -238,7 +238,7 @@ def _write_one(made: Manifest, *, as_json: bool) -> None:
 
 
 def _cells(part: Part) -> tuple[str, ...]:
-    first, last = ("" if moment is None else format_time(moment) for moment in (part.first, part.last))
+    first, last = (f"{moment:%Y-%m-%dT%H:%MZ}" if moment else "" for moment in (part.first, part.last))
     counts = (", ".join(f"{count:,} {name}" for name, count in of.items()) for of in (part.missing, part.sources))
     expected = "" if part.expected is None else f"{part.expected:,}"
     rows = f"{part.rows:,}"
@@ -250,19 +250,24 @@ def _say_what_is_missing(made: Manifest) -> None:
         sys.stderr.write(f"mdp: nothing is stored of {', '.join(empty)}\n")
     for part in made.parts:
         if unfetched := part.missing.get(Cause.UNFETCHED.value):
-            sys.stderr.write(f"mdp: {part}: {unfetched:,} minutes were not collected, and will not be in it\n")
+            were = "1 minute was" if unfetched == 1 else f"{unfetched:,} minutes were"
+            sys.stderr.write(f"mdp: {part}: {were} not collected, and will not be in it\n")
 
 
 def _summary(made: Manifest) -> dict[str, Any]:
     fields = msgspec.to_builtins(made)
     markets = list(dict.fromkeys(part.market for part in made.parts))
-    lengths = list(dict.fromkeys(part.timeframe.value for part in made.parts))
     return {
         **{name: value for name, value in fields.items() if name != "parts"},
         "markets": markets,
-        "timeframes": lengths,
+        "timeframes": _lengths(made),
         "rows": made.rows,
     }
+
+
+def _lengths(made: Manifest) -> list[str]:
+    """Of its candles: gaps are minutes whatever it can be read at."""
+    return [one.value for one in sorted_by_length({part.timeframe for part in made.parts if part.table != GAPS.name})]
 
 
 def _table(*names: str, numbers: Sequence[str]) -> Table:

@@ -75,7 +75,7 @@ def heal(
         healing = Healing(markets, window, means, Interval(FIRST_DAY, clock()))
         for damaged in healing.set_aside:
             context.log.warning(f"set aside: {damaged}")
-        context.log.info(f"{len(healing.found)} ailments of {len(markets)} markets")
+        context.log.info(f"found wrong: {len(healing.found)}, in {len(markets)} markets")
         for treated in healing.treat():
             keep(store, treated.batch)
             context.log.info(f"stored {treated.layer or 'evidence'}: {treated.batch.part}")

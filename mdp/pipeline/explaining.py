@@ -13,12 +13,13 @@ import polars as pl
 
 from mdp.config.reference import Reference
 from mdp.domain.amounts import slack
-from mdp.domain.candles import VALUE_COLUMNS
+from mdp.domain.candles import RAW_SCHEMA, VALUE_COLUMNS
 from mdp.domain.dvol import LENGTHS
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.market import Market
 from mdp.domain.resample import resample_all
 from mdp.domain.revisions import each_change_once
+from mdp.domain.rules import Asked, split_by_rules
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.errors import InputError, OutdatedStore, SnapshotMissing, StoreCorrupt
 from mdp.pipeline.explanation import Bucket, Evidence, Explanation, Held, Row, State
@@ -74,33 +75,34 @@ def explain_candle(
     Raises:
         InputError: another timeframe of an index, or a time at which no candle can be.
     """
-    if market.is_volatility_index and timeframe is not Timeframe.M1:
-        raise InputError("timeframe", got=timeframe.value, expected=f"1m, the only timeframe of the index {market}")
-    slot = _slot(timeframe, moment)
+    slot = _slot(market, timeframe, moment)
     day = Interval.of_day(slot.start.date())
-    table = DVOL if market.is_volatility_index else OHLCV
-    asked_at = LENGTHS if market.is_volatility_index else (Timeframe.M1,)
-    row = _one(store.read(table, Slice(market, (timeframe,), slot)))
+    table, asked_at = (DVOL, LENGTHS) if market.is_volatility_index else (OHLCV, (Timeframe.M1,))
+    part = Slice(market, (timeframe,), slot)
+    row, has_minutes = _one(store.read(table, part)), _has_minutes(store, market, timeframe, slot)
     gaps = store.read(GAPS, Slice(market, asked_at, Interval(day.start - _AROUND, day.end + _AROUND)))
     own_gaps, of_minutes = _touching(gaps, slot), gaps.filter(timeframe=Timeframe.M1.value)
-    around = Interval(day.start - DAY, day.end + DAY)
+    around, listed_at = Interval(day.start - DAY, day.end + DAY), reference.listed_at(market)
+    evidence = _evidence(store, Slice(market, asked_at, around), slot, row)
     return Explanation(
         market=market,
         timeframe=timeframe,
         asked=moment,
         slot=slot,
-        state=_state(row, own_gaps, slot, now, has_minutes=_has_minutes(store, market, timeframe, slot)),
+        state=State.STORED if row else _absence(own_gaps, evidence, slot, now, listed_at, has_minutes=has_minutes),
         row=row,
         gaps=own_gaps,
         gap_before=_one(of_minutes.filter(pl.col("end") <= slot.start).tail(1)),
         gap_after=_one(of_minutes.filter(pl.col("start") >= slot.end).head(1)),
         sightings=_touching(store.read(GAP_SIGHTINGS, Slice(market, asked_at, around)), slot),
-        evidence=_evidence(store, Slice(market, asked_at, around), slot, row),
+        evidence=evidence,
+        answer=(answer := _answer(evidence.accepted, market, timeframe, row)),
+        equals_answer=_is_as_answered(row, answer),
         buckets=() if market.is_volatility_index else tuple(_buckets(store, market, timeframe, slot, now)),
-        snapshots=tuple(_snapshots(store, table, Slice(market, (timeframe,), slot), row)),
-        others=_others(store, market, Slice(market, (timeframe,), slot), markets),
+        snapshots=tuple(_snapshots(store, table, part, row)),
+        others=_others(store, market, part, markets),
         outage=next((one for one in reference.outages_of(market) if not one.interval.intersect(slot).is_empty), None),
-        listed_at=reference.listed_at(market),
+        listed_at=listed_at,
     )
 
 
@@ -119,12 +121,15 @@ def _evidence(store: CandleStore, around: Slice, slot: Interval, row: Row | None
         failed=store.read(FAILED_FETCHES, day).sort("failed_at", maintain_order=True),
         files=_files(store, day),
         raw=raw,
+        accepted=_accepted(raw, slot, is_index=is_index),
         rejected=rejected,
         revisions=revisions,
     )
 
 
-def _slot(timeframe: Timeframe, moment: datetime) -> Interval:
+def _slot(market: Market, timeframe: Timeframe, moment: datetime) -> Interval:
+    if market.is_volatility_index and timeframe is not Timeframe.M1:
+        raise InputError("timeframe", got=timeframe.value, expected=f"1m, the only timeframe of the index {market}")
     try:
         start = timeframe.floor(moment)
         Interval(start - _FILE_DAYS, start + _FILE_DAYS)
@@ -165,17 +170,68 @@ def _closed_by(rows: pl.DataFrame, moment: datetime) -> pl.DataFrame:
     return rows.filter(pl.any_horizontal(is_closed))
 
 
-def _state(row: Row | None, gaps: pl.DataFrame, slot: Interval, now: datetime, *, has_minutes: bool) -> State:
-    if row is not None:
-        return State.STORED
+def _accepted(raw: pl.DataFrame, slot: Interval, *, is_index: bool) -> pl.DataFrame:
+    """Judge raw rows by the day and the length they were asked for; what once was judged may be lost itself.
+
+    A day of an index has a copy of its own of the candles before it that it needs, and its minutes carry that one.
+    """
+    accepted = [RAW_SCHEMA.to_frame()]
+    own_day = Interval.of_day(slot.start.date()).start
+    for (start, length), rows in raw.group_by("window_start", "timeframe", maintain_order=True):
+        if not isinstance(start, datetime) or (is_index and start != own_day):
+            continue
+        asked = Interval(start - _MOST_AGE if is_index else start, start + DAY)
+        accepted.append(split_by_rules(rows, Asked(asked, Timeframe(str(length)))).accepted)
+    return pl.concat(accepted).sort("open_time", maintain_order=True)
+
+
+def _answer(accepted: pl.DataFrame, market: Market, timeframe: Timeframe, row: Row | None) -> Row | None:
+    """Return the accepted row of one minute; of an index the candle that a stored minute carries."""
+    if timeframe is not Timeframe.M1:
+        return None
+    if not market.is_volatility_index:
+        return _one(accepted)
+    if row is None:
+        return None
+    closed_at = row["open_time"] - timedelta(minutes=row["age_minutes"])
+    carried = accepted.filter(pl.col("open_time") == row["hour_open_time"])
+    lengths = [one.value for one in LENGTHS if row["hour_open_time"] + one.duration == closed_at]
+    return _one(carried.filter(pl.col("timeframe").is_in(lengths)))
+
+
+def _is_as_answered(row: Row | None, answer: Row | None) -> bool | None:
+    if row is None or answer is None:
+        return None
+    if "dvol" in row:
+        return bool(row["dvol"] == answer["close"])
+    return all(row[name] == answer[name] for name in VALUE_COLUMNS)
+
+
+def _absence(
+    gaps: pl.DataFrame, evidence: Evidence, slot: Interval, now: datetime, listed_at: datetime | None, *,
+    has_minutes: bool,
+) -> State:  # fmt: skip
+    """Tell what stands in the place of a candle that is not stored."""
     if slot.start > now:
         return State.TO_COME
     if slot.end > now:
         return State.FORMING
-    if has_minutes:
-        return State.NOT_MADE
-    is_recorded = not gaps.filter(timeframe=Timeframe.M1.value).is_empty()
-    return State.GAP if is_recorded else State.UNFETCHED
+    return State.NOT_MADE if has_minutes else _absence_of_minutes(gaps, evidence, slot, listed_at)
+
+
+def _absence_of_minutes(gaps: pl.DataFrame, evidence: Evidence, slot: Interval, listed_at: datetime | None) -> State:
+    recorded = gaps.filter(timeframe=Timeframe.M1.value)
+    lost = evidence.accepted
+    for start, end in recorded["start", "end"].rows():
+        # the candles that a minute of an index might carry open before it: its own gap is what counts
+        lost = lost.filter((pl.col("open_time") >= slot.start) & ~pl.col("open_time").is_between(start, end, "left"))
+    if not lost.is_empty():
+        return State.LOST
+    if not recorded.is_empty():
+        return State.GAP
+    if listed_at is not None and slot.end <= listed_at:
+        return State.BEFORE_LISTING
+    return State.UNFETCHED if evidence.fetches.is_empty() else State.UNJUDGED
 
 
 def _has_minutes(store: CandleStore, market: Market, timeframe: Timeframe, slot: Interval) -> bool:

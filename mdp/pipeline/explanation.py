@@ -38,10 +38,17 @@ RULE_MEANINGS: Mapping[str, str] = {
 
 
 class State(StrEnum):
-    """Whether there is a candle, and if not, what stands in its place."""
+    """Whether there is a candle, and if not, what stands in its place.
+
+    ``LOST``: a good row of the exchange is stored for it, and neither candle nor gap. ``UNJUDGED``: its day was asked
+    for and no good row came, which no gap records. ``BEFORE_LISTING``: no gap either, and none is needed.
+    """
 
     STORED = "stored"
     GAP = "gap"
+    LOST = "lost"
+    UNJUDGED = "unjudged"
+    BEFORE_LISTING = "before listing"
     NOT_MADE = "not made"
     UNFETCHED = "unfetched"
     FORMING = "forming"
@@ -94,6 +101,7 @@ class Evidence:
         files: Bulk files of the exchange that were read for its day.
         raw: Rows that the exchange answered for the slot, whatever day they stand under; of an index the candle that
             the minute carries, or those that it might carry if it were there.
+        accepted: Those of them that break no rule, judged now: one for each slot, the one received last.
         rejected: Those of them that broke a rule, and which.
         revisions: What was changed in the slot, in the order in which it was; of an index the closes of these candles.
     """
@@ -102,6 +110,7 @@ class Evidence:
     failed: pl.DataFrame
     files: pl.DataFrame
     raw: pl.DataFrame
+    accepted: pl.DataFrame
     rejected: pl.DataFrame
     revisions: pl.DataFrame
 
@@ -122,6 +131,9 @@ class Explanation:
         gap_after: The first one that starts at or after its end, at most a week after.
         sightings: Each time part of the slot was asked for and not given.
         evidence: What was asked and what was answered.
+        answer: The accepted raw row that a stored candle must equal, of ``RAW_SCHEMA``; of an index the candle that the
+            minute carries. None where there is none, and for longer candles, which nobody answered.
+        equals_answer: Whether the stored values are those of ``answer``; None where either is absent.
         buckets: The longer candles that hold the slot.
         snapshots: Snapshots that hold the slot.
         others: What other exchanges have at the same slot; None where nothing is stored.
@@ -140,6 +152,8 @@ class Explanation:
     gap_after: Row | None
     sightings: pl.DataFrame
     evidence: Evidence
+    answer: Row | None
+    equals_answer: bool | None
     buckets: tuple[Bucket, ...]
     snapshots: tuple[Held, ...]
     others: Mapping[Market, Row | None]

@@ -17,6 +17,7 @@ import polars as pl
 from mdp.domain.candles import require_schema
 from mdp.errors import InputError, SchemaMismatch, StoreCorrupt
 from mdp.pipeline.manifests import HELD, Manifest, decode_as, encode, require_known
+from mdp.pipeline.snapshot_names import require_distinct
 from mdp.pipeline.snapshots import Advance, Difference, Verification, say_nothing, verify
 from mdp.ports import CandleStore, Slice, Table
 
@@ -131,7 +132,7 @@ def verify_export(folder: Path, *, advance: Advance = say_nothing) -> Verificati
     """Compare every file of an exported snapshot, and all its rows, with its manifest; needs no store.
 
     Returns:
-        Every file that is missing, changed or not of the snapshot, and every part that is not what it says.
+        Every file that is missing or changed, every other Parquet file, and every part that is not what it says.
 
     Raises:
         InputError, OutdatedStore, StoreCorrupt: as for :func:`read_export`.
@@ -172,7 +173,7 @@ def load_export(
         advance: Told of each part that was verified.
 
     Raises:
-        InputError: not an exported snapshot.
+        InputError: not an exported snapshot, or the name differs from that of another only in case.
         StoreCorrupt: it is not what its manifest says; names what is not.
         SnapshotExists: the name is taken.
         StorageError: it cannot be written.
@@ -182,6 +183,7 @@ def load_export(
         raise StoreCorrupt(f"{folder}: not what its manifest says: {_listed(verification)}")
     export = read_export(folder)
     manifest = msgspec.structs.replace(export.snapshot, name=name or export.snapshot.name)
+    require_distinct(scratch, manifest.name)
     with scratch.draft_snapshot(manifest.name) as draft:
         for table, asked in manifest.wanted:
             scratch.replace(table, asked, read_exported(folder, export, table, asked))
@@ -197,4 +199,4 @@ def load_export(
 def _listed(verification: Verification) -> str:
     differences = verification.differences
     listed = "; ".join(f"{one.where}: {one.what}: expected {one.expected}, got {one.found}" for one in differences[:3])
-    return f"{listed}; {len(differences)} differences in all"
+    return f"{listed}; {len(differences)} {'difference' if len(differences) == 1 else 'differences'} in all"

@@ -5,13 +5,15 @@ Not here: reading, verifying and loading such a folder (``exported``), making sn
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -48,7 +50,8 @@ def export_snapshot(store: CandleStore, name: str, folder: Path, *, advance: Adv
     Args:
         store: Where the snapshot is.
         name: Of it.
-        folder: Not there yet, or empty. What is unfinished has a hidden name beside it.
+        folder: Not there yet, or empty. What is unfinished has a hidden name beside it; what killed exports to the same
+            folder left there is removed.
         advance: Told of each part that was written.
 
     Raises:
@@ -85,15 +88,46 @@ def _published_whole(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
+        _remove_left_behind(folder)
         make_directory(unfinished)
-        yield unfinished
-        sync_directories(unfinished)
-        unfinished.replace(folder)
+        with _claimed(unfinished):
+            yield unfinished
+            sync_directories(unfinished)
+            unfinished.replace(folder)
         sync_directories(folder.parent, is_deep=False)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _claimed(unfinished: Path) -> Iterator[None]:
+    """Hold a lock on a directory: it ends with the process however that ends, and also tells other containers."""
+    number = os.open(unfinished, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: then nobody gets one, and nothing is removed
+            fcntl.flock(number, fcntl.LOCK_EX)
+        unfinished.stat()  # somebody may have removed it before the lock
+        yield
+    finally:
+        os.close(number)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove what exports to a folder left beside it whose process is gone: nobody holds its lock any more."""
+    ours = re.compile(rf"\.{re.escape(folder.name)}\.\d+-[0-9a-f]{{8}}")
+    if not folder.parent.is_dir():
+        return
+    for path in folder.parent.iterdir():
+        if ours.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            with suppress(OSError):
+                number = os.open(path, os.O_RDONLY)
+                try:
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path)
+                finally:
+                    os.close(number)
 
 
 def _require_same(part: Part, rows: pl.DataFrame) -> None:

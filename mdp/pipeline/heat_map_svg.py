@@ -26,16 +26,31 @@ def draw_charts(reports: Sequence[MarketReport]) -> list[str]:
     """Draw every market and day; each cell says in a tooltip what is known of it.
 
     Returns:
-        SVG documents, the latest first; none where nothing is known.
+        SVG documents, the latest first; none where nothing is known. Years in which nothing is stored are folded into
+        one element that names them.
     """
     days = [day for report in reports for day in (report.days["day"].min(), report.days["day"].max())]
     known = [day for day in days if isinstance(day, date)]
     if not known:
         return []
     spans = list(_spans(min(known), max(known)))
-    maps = [heat_map(reports, within=span, most_columns=_YEAR) for span in reversed(spans)]
+    maps = [(span[0].year, heat_map(reports, within=span, most_columns=_YEAR)) for span in reversed(spans)]
     is_year = max(known) - min(known) >= timedelta(days=_MOST_DAYS)
-    return [_draw(map_, is_year=is_year) for map_ in maps if map_]
+    charts: list[str] = []
+    for is_empty, group in groupby(maps, key=lambda one: is_year and _is_empty(one[1])):
+        found = list(group)
+        drawn = [_draw(map_, is_year=is_year) for _, map_ in found if map_]
+        charts += [_fold([year for year, _ in found], drawn)] if is_empty else drawn
+    return charts
+
+
+def _is_empty(map_: HeatMap | None) -> bool:
+    return map_ is None or not any(cell.counts["present"] for cells in map_.cells for cell in cells)
+
+
+def _fold(years: Sequence[int], drawn: Sequence[str]) -> str:
+    said = f"{', '.join(map(str, sorted(years)))}: nothing stored"
+    return "\n".join([f"<details><summary>{said}</summary>", *drawn, "</details>"]) if drawn else f"<p>{said}</p>"
 
 
 def _spans(first: date, last: date) -> Iterator[tuple[date, date]]:

@@ -34,6 +34,7 @@ from mdp.pipeline.manifests import (
     wanted_parts,
     whole_days,
 )
+from mdp.pipeline.snapshot_names import require_distinct
 from mdp.ports import GAPS, CandleStore, Clock, Slice, Table
 
 _log = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ def create_snapshot(
     """
     now = clock()
     _require_sensible(markets, timeframes, window, now)
+    require_distinct(store, name)
     wanted = wanted_parts(list(dict.fromkeys(markets)), timeframes, window)
     with store.draft_snapshot(name) as draft:
         versions = {
@@ -144,14 +146,11 @@ def _require_sensible(
         raise InputError("markets", got=[], expected="at least one market")
     if not timeframes:
         raise InputError("timeframes", got=[], expected="at least one timeframe")
+    start, end = format_time(window.start), format_time(window.end)
     if window.is_empty:
-        raise InputError(
-            "start", got=format_time(window.start), expected=f"a time before end {format_time(window.end)}"
-        )
+        raise InputError("start", got=start, expected=f"a time before end {end}")
     if window.end > now:
-        raise InputError(
-            "end", got=format_time(window.end), expected=f"a time that is over, at most {format_time(now)}"
-        )
+        raise InputError("end", got=end, expected=f"a time that is over, at most {format_time(now)}")
 
 
 def _described(read: Read, wanted: Sequence[Wanted], window: Interval, advance: Advance) -> Iterator[Part]:

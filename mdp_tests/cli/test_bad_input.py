@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mdp.cli.app import main
+from mdp.cli.app import app, main
 from mdp.config.settings import load_settings
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
@@ -137,8 +137,9 @@ def test_a_corrupt_file_is_named_and_nothing_of_it_is_shown(lake, run, damage):
     file.write_bytes(damage(file.read_bytes()))
     code, out, err = run("read", BTC, "1h", *DAY)
     assert (code, out) == (1, "")
-    assert file.name in err
-    assert len(err.strip().splitlines()) == 1
+    named, advice = err.splitlines()
+    assert file.name in named
+    assert advice.startswith("mdp: what to do: `mdp heal`")
 
 
 def test_nothing_stored_is_an_empty_answer_that_says_where_to_look(lake, run):
@@ -214,3 +215,36 @@ def test_the_environment_for_dagster_can_be_evaluated_by_a_shell(run, monkeypatc
         ["sh", "-c", f'{out}\nprintf %s "$DAGSTER_STORAGE_DIR"'], capture_output=True, text=True, check=True
     )
     assert shown.stdout == str(folder / "dagster")
+
+
+def test_a_wrong_format_is_named_by_its_option_in_words_of_ours(run):
+    expected = "'xml' is not one of 'table', 'csv', 'json', 'parquet', 'arrow'"
+    said = f"mdp: Invalid value for '--format' / '-f': {expected} (see `mdp --help`)\n"
+    assert run("gaps", "-f", "xml") == (2, "", said)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("lake")
+def test_a_snapshot_that_is_not_there_is_a_wrong_argument(run):
+    code, _, err = run("read", BTC, "1h", *DAY, "--snapshot", "nope")
+    assert (code, err) == (2, "mdp: snapshot 'nope': expected one of: there are none\n")
+
+
+@pytest.mark.slow
+def test_the_library_that_repeats_says_nothing_on_the_command_line():
+    program = """
+import stamina, mdp.cli.app
+for attempt in stamina.retry_context(on=OSError, attempts=2, wait_initial=0, wait_max=0):
+    with attempt:
+        if attempt.num == 1:
+            raise OSError("once")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("command", ["sql", "heal", "backfill", "maintain", "revisions"])
+def test_a_help_text_breaks_its_lines_where_the_terminal_ends(command):
+    info = next(one for one in app.registered_commands if one.callback.__name__ == command)
+    assert all("\n" not in paragraph for paragraph in info.help.split("\n\n"))
+    assert " ".join(info.help.split()) == " ".join(info.callback.__doc__.split())

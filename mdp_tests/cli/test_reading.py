@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import polars as pl
 import pytest
 
 from mdp.cli.app import main
+from mdp.cli.explain import _rows
+from mdp.cli.output import print_table
 from mdp.config.settings import load_settings
 from mdp.domain.candles import CANDLE_SCHEMA, GAP_SCHEMA
 from mdp.domain.revisions import find_revisions
@@ -102,18 +105,43 @@ def test_aligned_has_a_row_for_every_slot_of_all_markets(run):
 
 
 class TestExplain:
-    def test_a_missing_candle_is_explained_with_exit_code_0_on_a_hundred_columns(self, run):
+    def test_a_missing_candle_is_explained_with_exit_code_0(self, run):
         code, out, err = run("explain", BTC, "2024-12-30T10:30:15Z")
         assert (code, err) == (0, "")
-        assert max(map(len, out.splitlines())) <= 100
         assert "2024-12-30T10:30:15Z lies inside this candle." in out
-        assert "2024-12-30T10:30:00Z to 2024-12-30T10:31:00Z, 1 slots of 1m: unknown, seen missing 1 times" in out
+        assert "2024-12-30T10:30:00Z to 2024-12-30T10:31:00Z, 1 slot of 1m: unknown, seen missing once" in out
         assert "[red]x" in out
 
     def test_old_and_new_values_of_a_revision_are_shown(self, run):
         _, out, _ = run("explain", BTC, "2024-12-30T10:00Z")
         assert "revised 2026-01-04 00:00:00:\n  close: 100 -> 99\n" in out
         assert "lies inside" not in out
+
+    @pytest.mark.parametrize("columns", ["40", "120"])
+    def test_no_number_and_no_time_is_broken_however_wide_the_terminal_is(self, capsys, monkeypatch, columns):
+        monkeypatch.setenv("COLUMNS", columns)
+        names = ("timeframe", "open_time", "open", "high", "low", "close", "volume", "minutes", "equals its minutes")
+        values = ("1h", "2024-12-30 10:00:00", *["58255.645004"] * 4, "123456.12345678", "60/60", "yes")
+        row = dict(zip(names, values, strict=True))
+        print_table(_rows(pl.DataFrame([row] * 13), names))
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 1 + 12 + 1
+        assert lines[1].split("  ")[0] == "1h"
+        assert lines[1].count("58255.645004") == 4
+        assert "2024-12-30 10:00:00" in lines[1]
+        assert lines[-1].strip() == "and 1 more: --json has all"
+
+    def test_a_candle_without_an_answer_beside_it_says_so(self, run):
+        _, out, _ = run("explain", BTC, "2024-12-30T10:00Z")
+        assert "equals what the exchange answered  no good answer is stored\n" in re.sub(
+            " +\n", "\n", re.sub("  +", "  ", out)
+        )
+
+    def test_before_the_listing_that_is_said_first(self, run):
+        _, out, _ = run("explain", BTC, "2015-01-01T10:00Z")
+        assert "CANDLE\nBefore the exchange listed the market, at 2017-08-17 04:00:00. Not stored.\n" in out
+        assert "nobody asked" not in out
+        assert "before: all of the week is before the listing, 2017-08-17T04:00:00Z\n" in out
 
     def test_json_has_everything(self, run):
         code, out, _ = run("explain", BTC, "2024-12-30T10:00Z", "--timeframe", "1h", "--json")
@@ -135,6 +163,15 @@ def test_gaps_are_listed_with_what_is_known_of_them(run):
     ]
     _, out, err = run("gaps", "-m", BTC, "--cause", "no_trades", "-f", "csv")
     assert (len(out.splitlines()), err) == (1, "mdp: no minute is missing there between what is stored\n")
+
+
+def test_gaps_as_a_table_are_narrow_and_to_the_minute(run):
+    lines = run("gaps", "-m", BTC)[1].splitlines()
+    assert lines[0].split() == ["market", "start", "end", "slots", "cause", "seen", "last_seen", "permanent", "source"]
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 140
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", time) for time in lines[1].split()[1:3])
+    assert {"first_seen_at", "detail"} <= set(json.loads(run("gaps", "-m", BTC, "--json")[1])[0])
 
 
 def test_revisions_are_listed_old_and_new(run):

@@ -104,17 +104,20 @@ BAD_INPUT = [
     (("create", "two", "--start", "2024-12-31", "--end", "2024-12-30"), 2, "start: expected a time before end"),
     (("create", "two", "--start", "2023-12-30", "--end", "2023-12-31"), 2, "window: expected a range of which"),
     (("create", "two", "--start", "2024-12-30", "--end", "2099-01-01"), 2, "end: expected a time that is over"),
-    (("show", "two"), 1, "snapshot 'two': expected one of: there are none"),
-    (("verify", "two"), 1, "snapshot 'two': expected one of: there are none"),
+    (("show", "two"), 2, "snapshot 'two': expected one of: one"),
+    (("verify", "two"), 2, "snapshot 'two': expected one of: one"),
     (("verify", "./two"), 2, "folder: expected the folder of an exported snapshot"),
-    (("delete", "two"), 1, "snapshot 'two': expected one of: there are none"),
-    (("export", "two", "nowhere"), 1, "snapshot 'two': expected one of: there are none"),
+    (("delete", "two"), 2, "snapshot 'two': expected one of: one"),
+    (("export", "two", "nowhere"), 2, "snapshot 'two': expected one of: one"),
+    (("create", "ONE", *DAY), 2, "name: expected a name that differs from 'one' not only in case"),
+    (("create", "one", *DAY), 2, "snapshot 'one': there is one of that name already"),
     (("load", "nowhere"), 2, "folder: expected the folder of an exported snapshot"),
 ]
 
 
 @pytest.mark.slow
 def test_bad_input_gets_one_clear_line(run):
+    run(*MADE)
     for arguments, code, complaint in BAD_INPUT:
         found, out, err = run("snapshot", *arguments)
         assert (found, out) == (code, ""), arguments
@@ -191,3 +194,17 @@ def test_what_is_exported_is_what_is_read(run, tmp_path, lake):
     part = Slice(MARKET, (Timeframe.M1,), window("2024-12-30", "2024-12-31"))
     rows = pl.read_parquet(tmp_path / "out/ohlcv/**/timeframe=1m/*.parquet", hive_partitioning=False)
     assert rows.equals(lake.read(OHLCV, part))
+
+
+@pytest.mark.slow
+def test_a_list_names_the_lengths_that_can_be_read_and_one_minute_is_one(run, lake):
+    day = Slice(MARKET, (Timeframe.M1,), window("2024-12-29", "2024-12-30"))
+    lake.replace(OHLCV, day, candles(*every_minute("2024-12-29T00:01", "2024-12-30T00:00")))
+    days = ("--start", "2024-12-29", "--end", "2024-12-30", "-m", BTC)
+    assert "1m: 1 minute was not collected" in run("snapshot", "create", "minutes", *days, "-t", "1m")[2]
+    run("snapshot", "create", "days", *days, "-t", "1d", "--allow-empty")
+    listed = json.loads(run("snapshot", "list", "--json")[1])
+    assert {one["name"]: one["timeframes"] for one in listed} == {"days": ["1d"], "minutes": ["1m"]}
+    header, first, _ = run("snapshot", "list")[1].splitlines()
+    assert first[header.index("timeframes") :].split()[0] == "1d"
+    assert max(map(len, run("snapshot", "show", "minutes")[1].splitlines())) <= 140

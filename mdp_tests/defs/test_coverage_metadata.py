@@ -29,7 +29,7 @@ def test_the_sums_of_each_market_stand_beside_a_picture_of_its_days():
     head, _, body = found["heat map"].md_str.partition("base64,")
     assert head == "![coverage by market and day](data:image/png;"
     with Image.open(io.BytesIO(base64.b64decode(body.removesuffix(")")))) as picture:
-        assert (picture.format, picture.width) == ("PNG", 1200)
+        assert (picture.format, picture.width) == ("PNG", 1040)
 
 
 def test_where_nothing_is_known_there_is_no_picture():

@@ -7,8 +7,9 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from mdp.cli.explain import _as_answered
 from mdp.config.reference import Outage, Reference
-from mdp.domain.candles import ARCHIVE_FILE_SCHEMA, TIME
+from mdp.domain.candles import ARCHIVE_FILE_SCHEMA, CANDLE_SCHEMA, GAP_SCHEMA, TIME
 from mdp.domain.market import Exchange, Market
 from mdp.domain.rules import RULE_NAMES
 from mdp.domain.timeframe import Timeframe
@@ -20,7 +21,8 @@ from mdp.pipeline.explanation import RULE_MEANINGS, State
 from mdp.pipeline.judge import judge_candles
 from mdp.pipeline.resampling import resample_candles
 from mdp.pipeline.snapshots import create_snapshot
-from mdp.ports import ARCHIVE_FILES, FAILED_FETCHES, OHLCV, Slice
+from mdp.ports import ARCHIVE_FILES, FAILED_FETCHES, GAPS, OHLCV, Slice
+from mdp.ports import DVOL as DVOL_TABLE
 from mdp.storage.memory import MemoryStore
 from mdp_tests.pipeline.test_failed_days import failed
 from mdp_tests.pipeline.test_volatility import through
@@ -170,6 +172,44 @@ def test_where_nothing_is_stored_it_is_said_what_that_means(store, moment, state
     assert ask(store, moment).state is state
 
 
+@pytest.fixture
+def lossy():
+    """The whole day came; then 09:00 to 09:10 was lost of the lake, and 13:00 was altered in it."""
+    store = MemoryStore()
+    collect(store, MARKET, FIRST, spoiled)
+    part = Slice(MARKET, (Timeframe.M1,), DAY)
+    is_lost = pl.col("open_time").is_between(at("2024-12-30T09:00"), at("2024-12-30T09:10"), closed="left")
+    close = pl.when(pl.col("open_time") == at("2024-12-30T13:00")).then(pl.col("close") * (1 + 1e-14))
+    store.replace(OHLCV, part, store.read(OHLCV, part).filter(~is_lost).with_columns(close.otherwise("close")))
+    return store
+
+
+def test_a_minute_that_was_received_and_is_not_there_is_lost_and_not_unasked(lossy):
+    assert ask(lossy, "2024-12-30T09:05").state is State.LOST
+    assert ask(lossy, "2024-12-30T09:05").equals_answer is None
+    assert ask(lossy, "2024-12-30T10:00").state is State.GAP
+    assert ask(lossy, "2024-12-30T11:00").state is State.GAP  # it was rejected: no good row
+    lossy.replace(OHLCV, Slice(MARKET, (Timeframe.M5,), DAY), CANDLE_SCHEMA.to_frame())
+    assert ask(lossy, "2024-12-30T09:05", Timeframe.M5).state is State.LOST
+    assert ask(lossy, "2024-12-30T10:05", Timeframe.M5).state is State.NOT_MADE
+
+
+def test_a_gap_that_was_lost_is_told_from_a_minute_that_was_lost(lossy):
+    lossy.replace(GAPS, Slice(MARKET, (Timeframe.M1,), DAY), GAP_SCHEMA.to_frame())
+    assert [ask(lossy, f"2024-12-30T{time}").state for time in ("10:00", "11:00", "09:00")] == [
+        State.UNJUDGED, State.UNJUDGED, State.LOST
+    ]  # fmt: skip
+
+
+def test_a_stored_minute_is_compared_with_the_answer_accepted_last(store, lossy):
+    assert ask(store, "2024-12-30T12:00").equals_answer is True
+    assert ask(store, "2024-12-30T12:00").answer["close"] == 99.5
+    assert ask(lossy, "2024-12-30T12:00").equals_answer is True
+    assert ask(lossy, "2024-12-30T13:00").equals_answer is False
+    assert _as_answered(ask(lossy, "2024-12-30T13:00")).startswith("NO: it answered close ")
+    assert ask(store, "2024-12-30T12:00", Timeframe.H1).equals_answer is None
+
+
 def test_a_longer_candle_is_explained_by_all_its_minutes(store):
     found = ask(store, "2024-12-30T12:34", Timeframe.H4)
     assert found.slot == window("2024-12-30T12:00", "2024-12-30T16:00")
@@ -184,6 +224,14 @@ class TestIndex:
         through(store, ScriptedExchanges(price=lambda market, moment: 50.0 + moment.hour))
         found = ask(store, "2024-12-30T10:30", market=DVOL)
         assert found.row["dvol"] == 59.0
+        assert (found.equals_answer, found.answer["close"]) == (True, 59.0)
+        part = Slice(DVOL, (Timeframe.M1,), DAY)
+        stored = store.read(DVOL_TABLE, part)
+        store.replace(DVOL_TABLE, part, stored.with_columns(dvol=1.0))
+        assert ask(store, "2024-12-30T00:00", market=DVOL).equals_answer is False
+        store.replace(DVOL_TABLE, part, stored.head(600))
+        assert ask(store, "2024-12-30T10:30", market=DVOL).state is State.LOST
+        store.replace(DVOL_TABLE, part, stored)
         assert found.evidence.raw["open_time"].to_list() == [at("2024-12-30T09:00")]
         assert found.evidence.fetches["timeframe"].to_list() == ["1h"]
         assert (found.buckets, found.others) == ((), {})
@@ -220,3 +268,5 @@ def test_what_is_known_of_the_listing_is_told():
     listed = Reference({MARKET: at("2017-08-17T04:00")}, ())
     found = ask(MemoryStore(), "2017-08-01", reference=listed)
     assert found.listed_at == at("2017-08-17T04:00")
+    assert found.state is State.BEFORE_LISTING
+    assert ask(MemoryStore(), "2017-08-17T04:00", reference=listed).state is State.UNFETCHED

@@ -207,6 +207,27 @@ def test_long_times_have_a_chart_for_each_year_in_which_days_stand_in_line():
     assert titles[-1] == "okx:BTC-USDT 2024-05-02 to 2024-12-31: 0 of 351,360 minutes, 351,360 unfetched"
 
 
+def test_years_in_which_nothing_is_stored_are_folded_and_the_others_are_not():
+    charts = draw_charts([report(*[{"unfetched": 1440}] * 400, *[{}] * 300, first=date(2022, 12, 1))])
+    assert [ElementTree.fromstring(chart).tag.rpartition("}")[2] for chart in charts] == ["svg", "details"]
+    folded = charts[-1]
+    assert folded.startswith("<details><summary>2022, 2023: nothing stored</summary>")
+    assert folded.count("<svg") == 2
+    assert len(charts) == 2
+
+
+def test_the_newest_column_its_share_and_the_legend_fit_into_the_dialog_of_a_page_of_1400_pixels():
+    dialog = 1400 * 80 // 100 - 2 * 20
+    assert dialog >= WIDTH + 15  # the bar that scrolls down takes its place
+    map_ = heat_map([report(*[{}] * 124)])
+    picture = Image.open(io.BytesIO(draw_png(map_)))
+    assert picture.width == WIDTH
+    left, top = Layout.of(map_).corner(0, 123)
+    assert colour_at(picture, left + 1, top + 3) == COMPLETE
+    edge = picture.crop((WIDTH - 4, 0, WIDTH, picture.height))
+    assert edge.getcolors() == [(4 * picture.height, (255, 255, 255))]
+
+
 def test_a_page_lists_the_longest_gaps_and_says_how_many_it_leaves_out():
     gaps = [
         dict.fromkeys(STRETCH_SCHEMA)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 
 import duckdb
@@ -225,3 +227,46 @@ def test_an_export_that_fails_leaves_nothing_behind(store, tmp_path):
 def test_a_copy_is_as_good_as_the_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     assert verify_export(tmp_path / "copy").manifest == verify_export(folder).manifest
+
+
+def test_an_export_removes_what_killed_ones_to_the_same_folder_left_and_nothing_else(store, tmp_path):
+    killed, busy, other = (tmp_path / name for name in (".out.9-8e003b0e", ".out.9-00000000", ".outer.9-8e003b0e"))
+    for path in (killed, busy, other, tmp_path / ".out.mine"):
+        (path / "ohlcv").mkdir(parents=True)
+    number = os.open(busy, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        export_snapshot(store, "one", tmp_path / "out")
+    finally:
+        os.close(number)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [busy.name, ".out.mine", other.name, "out"]
+
+
+def test_an_export_under_way_is_not_taken_for_one_that_was_killed(store, tmp_path):
+    def advance(_done, _total):
+        if not (tmp_path / "out").exists():
+            written = sorted(tmp_path.glob(".out.*/**/*"))
+            assert written
+            export_snapshot(store, "one", tmp_path / "out")
+            assert sorted(tmp_path.glob(".out.*/**/*")) == written
+
+    with pytest.raises(StorageError, match="out: cannot be written: Directory not empty"):
+        export_snapshot(store, "one", tmp_path / "out", advance=advance)
+    assert not verify_export(tmp_path / "out").differences
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_name_that_differs_from_another_only_in_case_is_refused(store, folder):
+    for name in ("ONE", "One"):
+        with pytest.raises(InputError, match="name: expected a name that differs from 'one' not only in case"):
+            create_snapshot(store, name, [MARKET], [M1], SPAN, lambda: NOW)
+        with pytest.raises(InputError, match="name: expected a name that differs from 'one' not only in case"):
+            load_export(store, folder, name)
+    assert list(store.snapshots()) == ["one"]
+
+
+def test_a_file_that_is_no_parquet_may_stand_in_the_folder(folder):
+    (folder / "notes.md").write_text("mine")
+    assert not verify_export(folder).differences
+    (folder / "more.parquet").write_bytes(b"")
+    assert [one.where for one in verify_export(folder).differences] == ["more.parquet"]

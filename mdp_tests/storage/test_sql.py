@@ -160,6 +160,7 @@ HARMFUL = [
 ]
 
 
+@pytest.mark.slow  # thirty copies of a lake
 @pytest.mark.parametrize("sql", HARMFUL)
 def test_no_statement_changes_the_lake_or_opens_a_file(store, connection, sql):
     live = store.directory(OHLCV) / store.live_files(OHLCV)[0].path

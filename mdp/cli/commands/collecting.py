@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mdp.cli.options import AsJson, Markets
+from mdp.cli.options import AsJson, Markets, flowing_help
 
 
 def backfill(
@@ -87,4 +87,4 @@ def budget(
 def register(app: typer.Typer) -> None:
     """Add them to the command line."""
     for command in (backfill, heal, verify_archives, budget):
-        app.command()(command)
+        app.command(help=flowing_help(command))(command)

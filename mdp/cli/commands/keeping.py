@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mdp.cli.options import AsJson, End, Markets, Start
+from mdp.cli.options import AsJson, End, Markets, Start, flowing_help
 
 snapshot = typer.Typer(
     name="snapshot",
@@ -130,4 +130,4 @@ def register(app: typer.Typer) -> None:
     """Add them to the command line."""
     app.add_typer(snapshot)
     for command in (maintain, storage):
-        app.command()(command)
+        app.command(help=flowing_help(command))(command)

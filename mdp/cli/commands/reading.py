@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mdp.cli.options import AsJson, End, Format, Markets, Output, RowFormat, Start
+from mdp.cli.options import AsJson, End, Format, Markets, Output, RowFormat, Start, flowing_help
 
 AsOf = Annotated[
     str | None, typer.Option("--as-of", metavar="TIME", help="What was stored at that time: 2025-01-15T12:00Z.")
@@ -108,7 +108,10 @@ def gaps(
     format_: RowFormat = Format.TABLE,
     output: Output = None,
 ) -> None:
-    """List the minutes that are missing: from when to when, why, how often they were seen missing, whether for good."""
+    """List the minutes that are missing: from when to when, why, how often they were seen missing, whether for good.
+
+    The table has no room for the first sighting and the detail; the other formats have them, and mdp explain.
+    """
     from mdp.cli.gaps import show_gaps
 
     show_gaps(market, start, end, cause, "json" if as_json else format_.value, output)
@@ -122,7 +125,10 @@ def revisions(
     format_: RowFormat = Format.TABLE,
     output: Output = None,
 ) -> None:
-    """List the candles for which the exchange later gave other values: old and new, and when."""
+    """List the candles whose stored values were changed: old and new, and when.
+
+    The exchange later gave others, or a change that somebody made by hand was healed.
+    """
     from mdp.cli.gaps import show_revisions
 
     show_revisions(market, start, end, "json" if as_json else format_.value, output)
@@ -146,4 +152,4 @@ def sql(
 def register(app: typer.Typer) -> None:
     """Add them to the command line."""
     for command in (read, aligned, explain, coverage, gaps, revisions, sql):
-        app.command()(command)
+        app.command(help=flowing_help(command))(command)

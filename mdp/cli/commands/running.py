@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from mdp.cli.options import flowing_help
+
 
 def simulate(
     port: Annotated[
@@ -61,4 +63,4 @@ def env() -> None:
 def register(app: typer.Typer) -> None:
     """Add them to the command line."""
     for command in (simulate, up, env):
-        app.command()(command)
+        app.command(help=flowing_help(command))(command)
