@@ -21,6 +21,8 @@ from mdp.storage import open_store
 from mdp_tests.pipeline.test_report_by_day import gap
 from mdp_tests.support.builders import MARKET, at, candles, every_minute, frame, window
 
+pytestmark = pytest.mark.slow  # a second or two of commands and files
+
 BTC = "binance:BTC-USDT"
 DAY = ("--start", "2024-12-30", "--end", "2024-12-31")
 HOUR = ("--start", "2024-12-30T10:00Z", "--end", "2024-12-30T11:00Z")

@@ -26,6 +26,8 @@ from mdp.storage.memory import MemoryStore
 from mdp_tests.pipeline.test_snapshots import H1, M1, gap
 from mdp_tests.support.builders import MARKET, NOW, candle, candles, frame, window
 
+pytestmark = pytest.mark.slow  # a second or two of commands and files
+
 SPAN = window("2024-12-28", "2025-02-04")
 MONTHLY = ("2024-12-31", "2025-01-01", "2025-02-01")
 MINUTES = "ohlcv/exchange=binance/symbol=BTC-USDT/timeframe=1m"

@@ -127,6 +127,7 @@ def test_a_time_that_cannot_be_meant_is_refused(tmp_path, as_of, snapshot, compl
         open_view(load_settings(data_dir=tmp_path), as_of=as_of, snapshot=snapshot)
 
 
+@pytest.mark.slow
 class TestIndex:
     """Each moment says something else of the hour of 10:00; the rest is the same."""
 

@@ -207,6 +207,7 @@ def test_who_always_loses_gives_up_and_leaves_nothing(rival):
     assert len(data_files(rival)) == 3
 
 
+@pytest.mark.slow
 def test_the_threads_of_a_process_may_share_a_store(rival):
     with stamina.set_testing(False), ThreadPoolExecutor(8) as threads:
         days = [(part(f"2024-12-{day:02d}", f"2024-12-{day + 1:02d}"), f"2024-12-{day:02d}") for day in range(1, 25)]
