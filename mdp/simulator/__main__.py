@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, takes a free one")
     parser.add_argument("--data", type=Path, help="folder of recorded days; default: those in the package")
     parser.add_argument("--now", help="simulated time at the start, such as 2025-01-08T00:00Z; default: the wall clock")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in a real one, 0.01 to 1000")
+    parser.add_argument("--stream-rate", type=float, default=20.0, help="messages a second and market at most")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="seed of everything invented")
     parser.add_argument("--scenario", help="what goes wrong: a TOML file, or flaky, down or geo")
     parser.add_argument("--latency-ms", type=float, help="round trip added to every request")
@@ -31,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         line = read_line(chosen.latency_ms, chosen.jitter_ms, chosen.bandwidth_mbit)
-        serve(chosen.port, chosen.data, _moment(chosen.now), chosen.seed, scenario=chosen.scenario, line=line)
+        serve(
+            chosen.port, chosen.data, _moment(chosen.now), chosen.seed, scenario=chosen.scenario, line=line,
+            speed=chosen.speed, stream_rate=chosen.stream_rate,
+        )  # fmt: skip
     except MdpError as error:
         print(error, file=sys.stderr)
         return 2

@@ -60,8 +60,8 @@ class Alterations:
             candles: True candles, as of ``now_ms``.
             market: Whose they are.
             timeframe: Their length.
-            channel: ``rest`` or ``archive``; faults inside bulk files are applied for ``archive`` only, and may leave
-                rows that repeat or lie off the grid.
+            channel: ``rest``, ``archive`` or ``stream``; faults inside bulk files are applied for ``archive`` only, and
+                may leave rows that repeat or lie off the grid.
             now_ms: Simulated time.
         """
         changes = self._script.changes(market.market, channel, now_ms)
@@ -80,12 +80,14 @@ class Alterations:
             for entry in self._script.archive_faults(market.market, now_ms)
         )
 
-    def apply_to_index(self, candles: Ints, index: SimulatedIndex, length_ms: int, now_ms: int) -> Ints:
+    def apply_to_index(
+        self, candles: Ints, index: SimulatedIndex, length_ms: int, now_ms: int, *, channel: Channel = "rest"
+    ) -> Ints:
         """Return candles of a volatility index, ``(5, n)``, without those that lie inside a scripted outage.
 
         Other changes say nothing about an index: it has no volume, and its values are bound to the recorded ones.
         """
-        for entry in self._script.changes(index.market, "rest", now_ms):
+        for entry in self._script.changes(index.market, channel, now_ms):
             if isinstance(entry.fault, Change) and entry.fault.__struct_config__.tag == "outage":
                 start_ms, end_ms = window_of(entry.fault)
                 is_inside = (candles[0] >= start_ms) & (candles[0] + length_ms <= end_ms)

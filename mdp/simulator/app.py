@@ -9,7 +9,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
 
 from mdp.domain.interval import format_time
 from mdp.simulator import binance, binance_archive, bybit, control, deribit, okx, okx_archive
@@ -23,7 +22,7 @@ from mdp.simulator.simulation import Simulation
 from mdp.simulator.wire import Door
 
 
-def create_app(simulation: Simulation) -> ASGIApp:
+def create_app(simulation: Simulation) -> Door:
     """Return the service for one simulated world.
 
     Args:

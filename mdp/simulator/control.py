@@ -1,4 +1,4 @@
-"""``/control``: scripting faults, reading the request log and the quotas, setting the lines and the clock.
+"""``/control``: scripting faults, reading the logs, the quotas and the truth, setting the lines and the clock.
 
 For callers on this machine only. Not here: what is controlled (``script``, ``request_log``, ``quotas``, ``lines``).
 """
@@ -6,7 +6,9 @@ For callers on this machine only. Not here: what is controlled (``script``, ``re
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,13 +17,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mdp.domain.interval import format_time, parse_time
-from mdp.domain.market import Exchange
+from mdp.domain.market import Exchange, Market
 from mdp.errors import InputError
 from mdp.simulator.answers import answer
-from mdp.simulator.clock import from_ms
+from mdp.simulator.clock import SimulatedClock, from_ms, require_speed, to_ms
 from mdp.simulator.fault_reading import wrong_field
 from mdp.simulator.lines import Line
 from mdp.simulator.simulation import Simulation
+from mdp.simulator.truth import TRUTH_COLUMNS, true_minutes
 
 _Handler = Callable[[Request], Awaitable[object]]
 
@@ -39,6 +42,10 @@ def routes(simulation: Simulation) -> list[Route]:
         ("GET", "/quotas", control.list_quotas),
         ("GET", "/settings", control.list_settings),
         ("POST", "/settings", control.change_settings),
+        ("GET", "/clock", control.read_clock),
+        ("POST", "/clock", control.set_clock),
+        ("GET", "/streams", control.list_streams),
+        ("GET", "/truth", control.tell_truth),
     ]
     return [Route(path, _guarded(handler), methods=[method]) for method, path, handler in handlers]
 
@@ -107,13 +114,51 @@ class _Control:
             raise InputError("body", got=body, expected='an object such as {"lines": {"all": {"latency_ms": 50}}}')
         lines = read_lines(body.get("lines", {}), "lines.")
         if "now" in body:
-            try:
-                self._simulation.set_now(parse_time(str(body["now"])))
-            except ValueError as error:
-                raise InputError("now", got=body["now"], expected=str(error).removeprefix("expected ")) from None
+            self._simulation.set_now(_moment("now", body["now"]))
         for exchange, line in lines.items():
             self._simulation.lines.set(exchange, line)
         return await self.list_settings(request)
+
+    async def read_clock(self, _request: Request) -> object:
+        """The simulated time in terms of the machine's monotonic clock; see ``clock.Reading``."""
+        clock = self._simulation.clock
+        if isinstance(clock, SimulatedClock):
+            return clock.read()._asdict()
+        return {"now_ms": clock(), "monotonic_ns": time.monotonic_ns(), "speed": 1.0}
+
+    async def set_clock(self, request: Request) -> object:
+        """``now`` and ``speed``, both optional."""
+        body = await _body(request)
+        if not isinstance(body, dict) or not body or not body.keys() <= {"now", "speed"}:
+            raise InputError("body", got=body, expected='an object such as {"now": "2025-01-08T00:00Z", "speed": 60}')
+        now = _moment("now", body["now"]) if body.get("now") is not None else None
+        speed = require_speed(body["speed"]) if body.get("speed") is not None else None
+        self._simulation.set_now(now, speed)
+        return await self.read_clock(request)
+
+    async def list_streams(self, _request: Request) -> object:
+        return self._simulation.streams.describe()
+
+    async def tell_truth(self, request: Request) -> object:
+        """A market's closed minutes of a window."""
+        given = request.query_params
+        for name in ("market", "start", "end"):
+            if name not in given:
+                raise InputError(name, got=None, expected="a value; it is required")
+        try:
+            market = Market.parse(given["market"])
+        except ValueError as error:
+            raise InputError("market", got=given["market"], expected=str(error)) from None
+        start_ms, end_ms = (to_ms(_moment(name, given[name])) for name in ("start", "end"))
+        rows = true_minutes(self._simulation, market, start_ms, end_ms)
+        return {"market": str(market), "columns": TRUTH_COLUMNS, "rows": rows}
+
+
+def _moment(name: str, given: object) -> datetime:
+    try:
+        return parse_time(str(given))
+    except ValueError as error:
+        raise InputError(name, got=given, expected=str(error).removeprefix("expected ")) from None
 
 
 def read_lines(given: object, where: str) -> dict[Exchange, Line]:

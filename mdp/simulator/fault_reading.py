@@ -14,8 +14,10 @@ from mdp.domain.interval import parse_time
 from mdp.domain.market import Exchange
 from mdp.errors import InputError
 from mdp.simulator.error_answers import KNOWN_CODES
-from mdp.simulator.faults import KINDS, Code, Fault, Scripted, WireFault
+from mdp.simulator.fault_kinds import KINDS, Fault
+from mdp.simulator.faults import Code, Scripted, WireFault
 from mdp.simulator.markets import SIMULATED_INDICES, SIMULATED_MARKETS
+from mdp.simulator.stream_faults import StreamNotice, StreamShutdown
 
 SYMBOLS: Mapping[Exchange, tuple[str, ...]] = {
     exchange: tuple(
@@ -28,6 +30,8 @@ SYMBOLS: Mapping[Exchange, tuple[str, ...]] = {
 """What is simulated at each exchange."""
 
 _TIMES = ("start", "end", "from_time", "until_time")
+
+_ONLY_AT: Mapping[type[Scripted], Exchange] = {StreamNotice: Exchange.OKX, StreamShutdown: Exchange.BINANCE}
 
 
 def read_fault(fields: object, where: str = "") -> Fault:
@@ -72,6 +76,9 @@ def require_sound(fault: Fault, where: str = "") -> Fault:
     Raises:
         InputError: names the field that does not.
     """
+    only = _ONLY_AT.get(type(fault), fault.exchange)
+    if fault.exchange is not only:
+        raise InputError(f"{where}exchange", got=fault.exchange.value, expected=f"{only.value}: no other one has it")
     symbols = SYMBOLS[fault.exchange]
     if fault.symbol is not None and fault.symbol not in symbols:
         raise InputError(f"{where}symbol", got=fault.symbol, expected=f"one of {', '.join(symbols)}")

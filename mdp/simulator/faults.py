@@ -1,8 +1,8 @@
 """What can be scripted to go wrong: one type for each kind, read from a scenario file or a request to ``/control``.
 
 Two families. A ``Change`` alters what was traded, for everybody and for good: the answers stay well formed. A
-``WireFault`` spoils single answers. Not here: when a fault applies (``script``), what it does (``alterations``,
-``spoiled_pages``, ``wire``).
+``WireFault`` spoils single answers. Not here: what goes wrong in streams (``stream_faults``), when a fault applies
+(``script``), what it does (``alterations``, ``spoiled_pages``, ``wire``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from mdp.domain.market import Exchange
 
-Channel = Literal["rest", "archive"]
+Channel = Literal["rest", "archive", "stream"]
 Moment = Annotated[datetime, Meta(tz=True)]
 Factor = Annotated[float, Meta(gt=0, le=100)]
 Rows = Annotated[int, Meta(ge=1, le=1_000)]
@@ -28,7 +28,7 @@ class Scripted(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, om
     Attributes:
         exchange: Whose answers.
         symbol: Only of this symbol, ``BTC-USDT``; None: of all, and where no symbol is asked for.
-        channel: Only in REST answers or only in bulk files; None: in both.
+        channel: Only in REST answers, in bulk files, or in streams; None: in all of them.
         from_time: Simulated time from which it applies; None: always.
         until_time: Simulated time before which it applies; None: for ever.
     """
@@ -266,8 +266,3 @@ Transport = (
     Status | Code | Html200 | CutJson | CutTransfer | EmptyBody | JsonObject | Hang | Reset | Slow
     | ArchiveChecksum | ArchiveCut
 )  # fmt: skip
-
-Fault = Content | Page | Transport
-
-KINDS: tuple[str, ...] = tuple(sorted(str(kind.__struct_config__.tag) for kind in Fault.__args__))
-"""Every kind, as a scenario spells it."""

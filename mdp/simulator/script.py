@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from random import Random
@@ -16,8 +16,9 @@ from random import Random
 from mdp.domain.market import Exchange, Market
 from mdp.errors import InputError
 from mdp.simulator.clock import to_ms
+from mdp.simulator.fault_kinds import Fault
 from mdp.simulator.fault_reading import read_fault, require_sound
-from mdp.simulator.faults import ArchiveFault, Change, Channel, Fault, Revision, Scripted, WireFault
+from mdp.simulator.faults import ArchiveFault, Change, Channel, Revision, Scripted, WireFault
 from mdp.simulator.quotas import Seconds
 
 
@@ -149,18 +150,23 @@ class FaultScript:
         """Return the first fault of these kinds that spoils this request, and count it."""
         return next(iter(self._chosen(asked, kinds)), None)
 
-    def choose_all(self, asked: Asked, kinds: tuple[type[WireFault], ...]) -> tuple[Entry, ...]:
-        """Return every fault of these kinds that spoils this request, and count them."""
-        return tuple(self._chosen(asked, kinds))
+    def choose_all(
+        self, asked: Asked, kinds: tuple[type[WireFault], ...], fits: Callable[[WireFault], bool] | None = None
+    ) -> tuple[Entry, ...]:
+        """Return every fault of these kinds that spoils this request, and count them; only those that ``fits``."""
+        return tuple(self._chosen(asked, kinds, fits))
 
     def give_back(self, entry: Entry) -> None:
         """Take back a choice: the exchange had a refusal of its own for that request."""
         with self._lock:
             entry.applied -= 1
 
-    def _chosen(self, asked: Asked, kinds: tuple[type[WireFault], ...]) -> Iterable[Entry]:
+    def _chosen(
+        self, asked: Asked, kinds: tuple[type[WireFault], ...], fits: Callable[[WireFault], bool] | None = None
+    ) -> Iterable[Entry]:
         for entry in self._entries:
-            if isinstance(entry.fault, kinds) and self._strikes(entry, asked):
+            fault = entry.fault
+            if isinstance(fault, kinds) and (fits is None or fits(fault)) and self._strikes(entry, asked):
                 yield entry
 
     def _strikes(self, entry: Entry, asked: Asked) -> bool:

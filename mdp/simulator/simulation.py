@@ -14,7 +14,7 @@ from pathlib import Path
 from mdp.errors import InputError
 from mdp.simulator.alterations import Alterations
 from mdp.simulator.candles import DAY_MS
-from mdp.simulator.clock import ClockMs, SimulatedClock, from_ms, to_ms
+from mdp.simulator.clock import ClockMs, SimulatedClock, from_ms, require_speed, to_ms
 from mdp.simulator.encoded_pages import PageCache
 from mdp.simulator.history import History
 from mdp.simulator.levels import END_DAY, FIRST_DAY
@@ -23,12 +23,14 @@ from mdp.simulator.quotas import Credits, RequestsPerWindow, Seconds, WeightPerM
 from mdp.simulator.recorded_days import CARRIED, load_recorded_days
 from mdp.simulator.request_log import RequestLog
 from mdp.simulator.script import FaultScript
+from mdp.simulator.stream_log import StreamLog
 from mdp.simulator.volatility import VolatilityHistory
 
 DEFAULT_SEED = 20_170_801
 
 BYBIT_BAN_S = 600.0
 RAW_REQUESTS = 300_000
+DEFAULT_STREAM_RATE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Simulation:
         requests: What was asked.
         lines: Latency and bandwidth.
         pages: Pages ready to be sent.
+        streams: Who is connected to the streams.
+        stream_rate: Messages a real second that one market's stream has at most, however fast the clock is.
     """
 
     clock: ClockMs
@@ -111,16 +115,23 @@ class Simulation:
     requests: RequestLog = field(default_factory=RequestLog)
     lines: Lines = field(default_factory=Lines)
     pages: PageCache = field(default_factory=PageCache)
+    streams: StreamLog = field(default_factory=StreamLog)
+    stream_rate: float = DEFAULT_STREAM_RATE
 
-    def set_now(self, now: datetime) -> None:
-        """Move the simulated clock; it goes on from there.
+    def set_now(self, now: datetime | None = None, speed: float | None = None) -> None:
+        """Move the simulated clock, or change its speed; it goes on from there.
+
+        Args:
+            now: None: it shows what it shows.
+            speed: Simulated seconds in a real one; None: as before.
 
         Raises:
-            InputError: the time is not simulated, or the clock is one that cannot be moved.
+            InputError: the time is not simulated, the speed is not one from 0.01 to 1000, or the clock is one that
+                cannot be moved.
         """
         if not isinstance(self.clock, SimulatedClock):
-            raise InputError("now", got=now.isoformat(), expected="a simulator whose clock can be moved")
-        self.clock.set(require_simulated(now, "now"))
+            raise InputError("now", got=str(now), expected="a simulator whose clock can be moved")
+        self.clock.set(None if now is None else require_simulated(now, "now"), speed)
         self.pages.clear()
 
 
@@ -131,6 +142,8 @@ def build_simulation(
     seed: int = DEFAULT_SEED,
     clock: ClockMs | None = None,
     quotas: Quotas | None = None,
+    speed: float = 1.0,
+    stream_rate: float = DEFAULT_STREAM_RATE,
 ) -> Simulation:
     """Put a world together.
 
@@ -140,14 +153,17 @@ def build_simulation(
         seed: Seed of everything invented; equal seeds give equal worlds.
         clock: The simulated clock itself, for tests; ``now`` is then not used.
         quotas: What each exchange allows; None: what the real ones do.
+        speed: Simulated seconds in a real one.
+        stream_rate: Messages a real second that one market's stream has at most.
 
     Raises:
-        InputError: ``data_dir`` is missing or damaged, or ``now`` lies outside the simulated years.
+        InputError: ``data_dir`` is missing or damaged, ``now`` lies outside the simulated years, or ``speed`` is not
+            one from 0.01 to 1000.
     """
     if clock is None and now is not None:
         require_simulated(now, "--now")
     faults, history = FaultScript(), History(seed, load_recorded_days(data_dir or CARRIED))
-    shown = clock or SimulatedClock(now)
+    shown = clock or SimulatedClock(now, require_speed(speed, "--speed"))
     return Simulation(
         clock=shown,
         seed=seed,
@@ -156,6 +172,7 @@ def build_simulation(
         quotas=quotas or Quotas.real(),
         faults=faults,
         alterations=Alterations(faults, history, shown),
+        stream_rate=stream_rate,
     )
 
 

@@ -16,13 +16,13 @@ from mdp.simulator.error_answers import (
     answer_with_status,
     json_object,
 )
+from mdp.simulator.fault_kinds import Fault
 from mdp.simulator.faults import (
     ArchiveChecksum,
     ArchiveCut,
     Code,
     CutJson,
     EmptyBody,
-    Fault,
     Html200,
     JsonObject,
     Status,

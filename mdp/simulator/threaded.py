@@ -24,7 +24,8 @@ from mdp.simulator.request_log import LoggedRequest, RequestLog
 from mdp.simulator.scenarios import load_scenario
 from mdp.simulator.script import FaultScript
 from mdp.simulator.server import HOST, Server, bind
-from mdp.simulator.simulation import Quotas, Simulation, build_simulation, require_simulated
+from mdp.simulator.simulation import DEFAULT_STREAM_RATE, Quotas, Simulation, build_simulation, require_simulated
+from mdp.simulator.stream_log import StreamLog
 
 _PATIENCE_S = 10.0
 
@@ -86,16 +87,25 @@ class ExchangeSimulator:
         """Return the use of every quota: now, the highest in any window, and how often it was refused."""
         return self.simulation.quotas.describe()
 
-    def set_now(self, moment: datetime | str) -> None:
-        """Set the simulated clock; it goes on from there.
+    def stream_url_of(self, exchange: str) -> str:
+        """Return what stands in front of the paths of an exchange's streams, such as ``/v5/public/spot``."""
+        return self.url_of(exchange).replace("http", "ws", 1)
+
+    def set_now(self, moment: datetime | str | None = None, speed: float | None = None) -> None:
+        """Set the simulated clock, or its speed; it goes on from there.
 
         Args:
-            moment: UTC time, or text such as ``2025-01-08T00:00Z``.
+            moment: UTC time, or text such as ``2025-01-08T00:00Z``; None: what it shows.
+            speed: Simulated seconds in a real one, from 0.01 to 1000; None: as before.
 
         Raises:
-            InputError: not a simulated time.
+            InputError: not a simulated time, or not such a speed.
         """
-        self.simulation.set_now(_moment(moment))
+        self.simulation.set_now(None if moment is None else _moment(moment), speed)
+
+    def streams(self) -> dict[str, object]:
+        """Return who is connected to the streams, ``open``, and who was, ``ended``."""
+        return self.simulation.streams.describe()
 
     def set_line(self, exchange: str | None = None, **fields: float) -> None:
         """Set latency and bandwidth of one exchange or of all.
@@ -110,7 +120,12 @@ class ExchangeSimulator:
 
 @contextmanager
 def running_in_thread(
-    world: Simulation | None = None, *, now: datetime | str = "2025-01-08T00:00Z", scenario: str | None = None
+    world: Simulation | None = None,
+    *,
+    now: datetime | str = "2025-01-08T00:00Z",
+    scenario: str | None = None,
+    speed: float = 1.0,
+    stream_rate: float = DEFAULT_STREAM_RATE,
 ) -> Iterator[ExchangeSimulator]:
     """Serve on a free port of the loopback address until the block ends.
 
@@ -119,11 +134,13 @@ def running_in_thread(
             not used: every server has its own.
         now: Where its simulated clock starts.
         scenario: What goes wrong: a scenario file, or the name of a carried one.
+        speed: Simulated seconds in a real one, from 0.01 to 1000.
+        stream_rate: Messages a real second that one market's stream has at most.
 
     Raises:
-        InputError: ``now`` or ``scenario`` cannot be used.
+        InputError: ``now``, ``scenario`` or ``speed`` cannot be used.
     """
-    clock, faults = SimulatedClock(require_simulated(_moment(now), "now")), FaultScript()
+    clock, faults = SimulatedClock(require_simulated(_moment(now), "now"), speed), FaultScript()
     shared = world or build_simulation(clock=clock)
     simulation = replace(
         shared,
@@ -134,6 +151,8 @@ def running_in_thread(
         requests=RequestLog(),
         lines=Lines(),
         pages=PageCache(),
+        streams=StreamLog(),
+        stream_rate=stream_rate,
     )
     if scenario is not None:
         load_scenario(scenario).begin(simulation)

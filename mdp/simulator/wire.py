@@ -50,11 +50,15 @@ _TRICKLES = 20
 
 
 class Door:
-    """The service as its clients meet it."""
+    """The service as its clients meet it.
+
+    Attributes:
+        simulation: The world that is served.
+    """
 
     def __init__(self, app: ASGIApp, simulation: Simulation) -> None:
         self._app = app
-        self._simulation = simulation
+        self.simulation = simulation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,13 +69,13 @@ class Door:
         scope["asked"] = asked
         sent, at_s = _Sent(send), time.time()
         try:
-            delay_s = self._simulation.lines.round_trip_s(asked.exchange)
+            delay_s = self.simulation.lines.round_trip_s(asked.exchange)
             # the request is under way for the first half: it counts when it arrives
             if delay_s:
                 await asyncio.sleep(delay_s / 2)
             await self._serve(scope, receive, sent, asked, delay_s / 2)
         finally:
-            self._simulation.requests.add(
+            self.simulation.requests.add(
                 at_s=at_s,
                 exchange=asked.exchange,
                 status=sent.status,
@@ -93,12 +97,12 @@ class Door:
         if first not in _PREFIXES:
             return None
         exchange, channel = _PREFIXES[first]
-        symbol = symbol_of(exchange, f"/{rest}", scope["query_string"]) if self._simulation.faults.entries else None
-        return Asked(exchange, channel, f"/{rest}", symbol, self._simulation.clock())
+        symbol = symbol_of(exchange, f"/{rest}", scope["query_string"]) if self.simulation.faults.entries else None
+        return Asked(exchange, channel, f"/{rest}", symbol, self.simulation.clock())
 
     async def _serve(self, scope: Scope, receive: Receive, sent: _Sent, asked: Asked, delay_s: float) -> None:
-        entry = self._simulation.faults.choose(asked, TRANSPORT_FAULTS)
-        has_bandwidth = self._simulation.lines.settings[asked.exchange].bandwidth_mbit is not None
+        entry = self.simulation.faults.choose(asked, TRANSPORT_FAULTS)
+        has_bandwidth = self.simulation.lines.settings[asked.exchange].bandwidth_mbit is not None
         if entry is None and not delay_s and not has_bandwidth:
             await self._app(scope, receive, sent)
             return
@@ -110,7 +114,7 @@ class Door:
         reply = await self._reply(scope, receive, entry, asked)
         if delay_s:
             await asyncio.sleep(delay_s)
-        await self._simulation.lines.carry(asked.exchange, len(reply.body))
+        await self.simulation.lines.carry(asked.exchange, len(reply.body))
         is_spoiled = entry in scope.get("faults", ())
         await _send(reply, sent, receive, fault if is_spoiled else None)
 
@@ -122,7 +126,7 @@ class Door:
         if entry is None:
             return reply
         if reply.status in _OWN_REFUSALS:
-            self._simulation.faults.give_back(entry)
+            self.simulation.faults.give_back(entry)
             return reply
         scope["faults"] = [*scope.get("faults", ()), entry]
         return spoil(reply, entry.fault, asked.now_ms)

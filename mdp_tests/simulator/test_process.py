@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 import httpx
@@ -14,8 +16,11 @@ import pytest
 
 from mdp.errors import InputError
 from mdp.simulator.__main__ import main
+from mdp.simulator.clock import to_ms
 from mdp.simulator.server import serve
 from mdp.simulator.simulation import build_simulation
+from mdp_tests.simulator.stream_client import connected, run
+from mdp_tests.support.simulator_control import Control
 from mdp_tests.support.simulator_process import running_simulator
 
 
@@ -32,6 +37,7 @@ class TestBadInput:
             (["--now", "2016-12-31T23:59:59Z"], ["--now: expected a time from 2017-01-01"]),
             (["--data", "/nowhere/at/all"], ["--data: expected an existing folder", "'/nowhere/at/all'"]),
             (["--port", "70000"], ["--port: expected a free port", "70000"]),
+            (["--speed", "0"], ["--speed: expected a number from 0.01 to 1000", "got 0.0"]),
             (["--scenario", "quiet"], ["--scenario: expected a file, or one of down, flaky, geo", "'quiet'"]),
             (["--latency-ms", "-1"], ["--latency-ms: expected milliseconds from 0 to 60000", "-1"]),
             (["--bandwidth-mbit", "0"], ["--bandwidth-mbit: expected a number above 0", "got 0.0"]),
@@ -86,6 +92,34 @@ class TestProcess:
             assert simulator.process.wait(timeout=10) == 0
             assert simulator.process.stderr.read() == ""
             assert sum(os.times()[2:4]) - cpu_s < 1.5, "CPU seconds of the whole life of the process"
+
+    def test_it_ends_cleanly_while_streams_are_open_even_half_open_ones(self):
+        async def talk(simulator):
+            async with connected(simulator.url, "bybit", "BTC") as one, connected(simulator.url, "okx", "BTC") as other:
+                await one.candles(1)
+                assert (await other.answer())["event"] == "subscribe"
+                await asyncio.sleep(0.2)
+                simulator.process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(simulator.process.wait, 10)
+
+        with running_simulator("--now", "2025-01-08T00:00Z", "--speed", "60") as simulator:
+            Control(simulator.url).script({"kind": "stream_half_open", "exchange": "okx"})
+            run(talk(simulator))
+            assert simulator.process.returncode == 0
+            assert simulator.process.stderr.read() == ""
+
+    def test_another_process_can_compute_its_time_without_asking_again(self):
+        with running_simulator("--now", "2025-01-08T00:00Z", "--speed", "250") as simulator:
+            control = Control(simulator.url)
+            first = control.clock()
+            time.sleep(0.2)
+            before_ns, now_ms, after_ns = time.monotonic_ns(), control.clock()["now_ms"], time.monotonic_ns()
+            earliest, latest = (
+                first["now_ms"] + (at_ns - first["monotonic_ns"]) * 250 / 1e6 for at_ns in (before_ns, after_ns)
+            )
+            assert earliest - 1.5 <= now_ms <= latest + 0.5
+            control.set_clock(now="2025-03-01", speed=1)
+            assert 0 <= control.now_ms() - to_ms(datetime(2025, 3, 1, tzinfo=UTC)) < 5_000
 
     def test_another_folder_is_served(self, tmp_path):
         from mdp.simulator.recorded_days import CARRIED

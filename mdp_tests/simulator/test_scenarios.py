@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
 from mdp.errors import InputError
-from mdp.simulator.faults import KINDS
+from mdp.simulator.fault_kinds import KINDS
 from mdp.simulator.scenarios import CARRIED_SCENARIOS, load_scenario
 from mdp.simulator.script import FaultScript
 
@@ -47,9 +47,25 @@ class TestReading:
         kinds = {fault.__struct_config__.tag for scenario in scenarios for fault in scenario.faults}
         assert set(KINDS) == kinds
 
+    def test_a_day_that_begins_when_the_simulator_does_moves_all_its_times(self, tmp_path):
+        path = tmp_path / "day.toml"
+        path.write_text(
+            'begins = 2025-01-01T00:00:00Z\n[[faults]]\nkind = "outage"\nexchange = "okx"\n'
+            "start = 2025-01-01T01:00:00Z\nend = 2025-01-01T02:00:00Z\nfrom_time = 2025-01-01T00:30:00Z\n"
+            '[[faults]]\nkind = "reset"\nexchange = "okx"\n'
+        )
+        outage, reset = load_scenario(str(path)).faults_at(datetime(2026, 7, 3, 10, 20, 59, tzinfo=UTC))
+        assert (outage.start, outage.end) == (
+            datetime(2026, 7, 3, 11, 20, tzinfo=UTC),
+            datetime(2026, 7, 3, 12, 20, tzinfo=UTC),
+        )
+        assert outage.from_time == datetime(2026, 7, 3, 10, 50, tzinfo=UTC)
+        assert (outage.until_time, reset.from_time) == (None, None)
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [
+            ("begins = 2025-01-01T00:00:00", r"scenario\.toml: begins: expected a time with its offset"),
             ("faults = 5", "scenario.toml: faults: expected a list"),
             ("fault = []", "scenario.toml: fault: expected one of"),
             ('[[faults]]\nkind = "reset"', r"faults\[0\]\.exchange: expected a value"),

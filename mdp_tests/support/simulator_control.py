@@ -1,4 +1,4 @@
-"""What a test asks of a running simulator through ``/control``: its request log, its script, its clock.
+"""What a test asks of a running simulator through ``/control``: its logs, its script, its clock, the truth.
 
 Not here: starting one (``simulator_process``).
 """
@@ -6,6 +6,8 @@ Not here: starting one (``simulator_process``).
 from __future__ import annotations
 
 import json
+import time
+import urllib.parse
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
@@ -43,6 +45,28 @@ class Control:
         """Set the simulated clock."""
         self._ask("POST", "settings", {"now": now})
 
+    def set_clock(self, **fields: Any) -> dict[str, Any]:
+        """Set ``now``, ``speed`` or both; what the clock shows then."""
+        return self._ask("POST", "clock", fields)
+
+    def clock(self) -> dict[str, Any]:
+        """``now_ms``, ``monotonic_ns``, ``speed``."""
+        return self._ask("GET", "clock")
+
+    def now_ms(self) -> float:
+        """The simulated time."""
+        shown = self.clock()
+        return shown["now_ms"] + (time.monotonic_ns() - shown["monotonic_ns"]) * shown["speed"] / 1e6
+
+    def streams(self) -> dict[str, list[dict[str, Any]]]:
+        """Who is connected to the streams, ``open``, and who was, ``ended``."""
+        return self._ask("GET", "streams")
+
+    def truth(self, market: str, start: str, end: str) -> list[list[Any]]:
+        """A market's closed minutes of a window: open_ms, open, high, low, close, volume, quote_volume, trades."""
+        query = urllib.parse.urlencode({"market": market, "start": start, "end": end})
+        return self._ask("GET", f"truth?{query}")["rows"]
+
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
@@ -61,3 +85,13 @@ def outcomes(requests: list[dict[str, Any]]) -> dict[str, int]:
 def archive_urls(url: str) -> dict[str, str]:
     """The settings with which commands find the simulator's bulk files."""
     return {f"MDP_EXCHANGES__{name}__ARCHIVE_URL": f"{url}/{name.lower()}-archive" for name in ("BINANCE", "OKX")}
+
+
+def exchange_urls(url: str) -> dict[str, str]:
+    """The settings with which commands find the simulator's REST interfaces and streams."""
+    stream = url.replace("http", "ws", 1)
+    names = ("BINANCE", "BYBIT", "OKX", "DERIBIT")
+    rest = {f"MDP_EXCHANGES__{name}__REST_URL": f"{url}/{name.lower()}" for name in names}
+    # CCXT knows Binance's spot market by the word that follows
+    ends = {"BINANCE": "binance/stream"}
+    return rest | {f"MDP_EXCHANGES__{name}__WS_URL": f"{stream}/{ends.get(name, name.lower())}" for name in names}
