@@ -14,7 +14,7 @@ from typing import Self
 from mdp.bus.address import bus_address
 from mdp.bus.counting import Counting
 from mdp.bus.desk import Desk
-from mdp.bus.keeper import Keeper
+from mdp.bus.keeping import Share
 from mdp.bus.outage import CoolDowns, Outage
 from mdp.bus.shared import SharedCount
 from mdp.bus.terms import Terms, require_quotas
@@ -54,7 +54,7 @@ class Budgets:
             self._part,
             patience_s=0.0 if self._address.keeps is None else HAND_OVER_S,
         )
-        self._keeper: Keeper | None = None
+        self._share: Share | None = None
         self._lock = threading.Lock()
 
     def of(
@@ -107,9 +107,9 @@ class Budgets:
     def close(self) -> None:
         """End the server, if this process keeps it; budgets that are still used go on without."""
         with self._lock:
-            keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.close()
+            share, self._share = self._share, None
+        if share is not None:
+            share.close()
 
     def __enter__(self) -> Self:
         return self
@@ -123,11 +123,10 @@ class Budgets:
         if self._address.keeps is None:
             return
         with self._lock:
-            if self._keeper is None:
-                self._keeper = Keeper(self._address.keeps)
-                self._keeper.start()
-            keeper = self._keeper
-        await asyncio.to_thread(keeper.wait_until_ready)
+            if self._share is None:
+                self._share = Share(self._address.keeps)
+            share = self._share
+        await asyncio.to_thread(share.wait_until_ready)
 
 
 def open_budgets(settings: Settings) -> Budgets:

@@ -44,9 +44,30 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     open_times = candles["open_time"].to_physical().to_numpy()
     numbers = open_times // timeframe.microseconds  # numpy's `//` by a scalar is ten times as fast as its `%`
     starts = np.append(0, np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)
+    return _made(candles, starts, numbers[starts] * timeframe.microseconds, timeframe.value)
+
+
+def resample_to(candles: pl.DataFrame, opens_us: Ints, timeframe: str) -> pl.DataFrame:
+    """Make longer candles of any grid, such as weeks or days of another time zone, by the same rule.
+
+    Args:
+        candles: As of :func:`resample`; at least one.
+        opens_us: For each of them, when the longer candle opens that it belongs to: microseconds since the epoch,
+            ascending.
+        timeframe: What the longer ones are called.
+
+    Shape:
+        ``CANDLE_SCHEMA`` in and out; out sorted by open time, unique.
+    """
+    starts = np.append(0, np.flatnonzero(opens_us[1:] != opens_us[:-1]) + 1)
+    return _made(candles, starts, opens_us[starts], timeframe)
+
+
+def _made(candles: pl.DataFrame, starts: Ints, opens_us: Ints, timeframe: str) -> pl.DataFrame:
+    """Candles whose parts begin at ``starts``."""
     buckets = _Buckets.beginning_at(starts, len(candles))
     columns: dict[str, Any] = {
-        "open_time": pl.Series(numbers[starts] * timeframe.microseconds).cast(CANDLE_SCHEMA["open_time"]),
+        "open_time": pl.Series(opens_us).cast(CANDLE_SCHEMA["open_time"]),
         **_prices(candles, buckets),
         **{name: _sum_or_null(candles[name], buckets) for name in ("volume", "quote_volume", "trades", "minutes")},
         "ingested_at": pl.Series(_reduce(np.maximum, candles["ingested_at"].to_physical().to_numpy(), buckets)).cast(
@@ -56,7 +77,7 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     return pl.DataFrame(columns).select(
         pl.lit(candles["exchange"][0]).alias("exchange"),
         pl.lit(candles["symbol"][0]).alias("symbol"),
-        pl.lit(timeframe.value).alias("timeframe"),
+        pl.lit(timeframe).alias("timeframe"),
         *(name for name in columns if name != "ingested_at"),
         pl.lit("resampled").alias("source"),
         "ingested_at",

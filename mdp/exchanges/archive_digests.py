@@ -10,11 +10,12 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ConfigError
 from mdp.exchanges.archive_downloads import WAITS, Downloads
 from mdp.exchanges.asking import RetryWaits
+from mdp.ports import Bandwidth
 
 
 class PublishedDigests:
@@ -24,18 +25,25 @@ class PublishedDigests:
         exchange: Whose files.
         settings: ``archive_url`` says where they are.
         waits: How long to wait between attempts.
+        bandwidth: What may be received; None: no limit.
 
     Raises:
         ConfigError: ``archive_url`` is not set.
     """
 
-    def __init__(self, exchange: Exchange, settings: ExchangeSettings, waits: RetryWaits = WAITS) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        settings: ExchangeSettings,
+        waits: RetryWaits = WAITS,
+        bandwidth: Bandwidth | None = None,
+    ) -> None:
         if settings.archive_url is None:
             setting = f"MDP_EXCHANGES__{exchange.name}__ARCHIVE_URL"
             raise ConfigError(setting, got=None, expected="the address of the archive that the files came from")
         self._exchange = exchange
         self._url = settings.archive_url
-        self._downloads = Downloads(exchange, settings.timeout_s, waits)
+        self._downloads = Downloads(exchange, settings.timeout_s, waits, bandwidth)
 
     async def __aenter__(self) -> Self:
         return self

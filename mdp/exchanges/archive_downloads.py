@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,7 +23,9 @@ import stamina
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeUnavailable, PayloadError, RateLimited, RequestRejected
 from mdp.exchanges.asking import RetryWaits
+from mdp.exchanges.receiving import Receiving, buffer_size, limited_connector
 from mdp.exchanges.verdicts import Answer, wait_s
+from mdp.ports import Bandwidth
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of a file as it is sent; a month of minutes takes 2 MB."""
@@ -33,6 +36,7 @@ WAITS = RetryWaits(initial_s=0.25, longest_s=2.0, jitter_s=0.25)
 
 _WAIT_S = 10.0  # after a 429 that does not say how long
 _CONNECTIONS = 16
+_BUFFER = 256 * 1024  # aiohttp's own
 _LONGEST_S = 120.0  # for a file that trickles: 2 MB at 17 kB/s
 _USERINFO = re.compile(r"://\S*@")
 
@@ -44,11 +48,24 @@ class Downloads:
         exchange: Whose files.
         timeout_s: Seconds until a request without progress counts as failed.
         waits: How long to wait between attempts.
+        bandwidth: What may be received; None: as much as comes.
     """
 
-    def __init__(self, exchange: Exchange, timeout_s: float, waits: RetryWaits = WAITS) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        timeout_s: float,
+        waits: RetryWaits = WAITS,
+        bandwidth: Bandwidth | None = None,
+    ) -> None:
         self._exchange = exchange
-        self._timeout = aiohttp.ClientTimeout(total=_LONGEST_S, sock_connect=timeout_s, sock_read=timeout_s)
+        self._bandwidth = bandwidth
+        self._timeout = aiohttp.ClientTimeout(
+            # what we wait for ourselves is not the server's fault: without a limit alone the whole has an end
+            total=_LONGEST_S if bandwidth is None else None,
+            sock_connect=timeout_s,
+            sock_read=timeout_s,
+        )
         self._caller = stamina.AsyncRetryingCaller(
             attempts=ATTEMPTS,
             timeout=None,
@@ -108,23 +125,31 @@ class Downloads:
             RuntimeError: this was closed.
         """
         try:
-            async with self._open().get(url, params=parameters, ssl=_certificates(url)) as response:
+            async with (
+                Receiving(self._bandwidth) as receiving,
+                self._open().get(url, params=parameters, ssl=_certificates(url)) as response,
+            ):
+                receiving.expect(response.content_length)
                 if response.status == HTTPStatus.NOT_FOUND:
                     return None
                 self._require_usable(response, url)
-                return await self._read(response, url)
+                return await self._read(response, url, receiving)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unanswered(url, error) from error
 
-    async def _read(self, response: aiohttp.ClientResponse, url: str) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, url: str, receiving: Receiving) -> bytes:
         blocks, size = [], response.content_length or 0
         if size <= MOST_BYTES:
             size = 0
+            began = time.monotonic() - receiving.waited_s
             while block := await response.content.readany():
                 blocks.append(block)
                 size += len(block)
                 if size > MOST_BYTES:
                     break
+                await receiving.took(len(block))
+                if time.monotonic() - began - receiving.waited_s > _LONGEST_S:
+                    raise TimeoutError(f"no end after {_LONGEST_S:.0f} s")
         if size > MOST_BYTES:
             said = f"expected at most {MOST_BYTES} bytes, got {size} or more"
             raise PayloadError(self._exchange.value, f"{without_userinfo(url)}: {said}")
@@ -152,8 +177,12 @@ class Downloads:
             raise RuntimeError("asked for a file after the downloads were closed")
         if self._session is None:
             # files come packed already, and their checksum is that of the bytes as they are sent
+            limit = self._bandwidth
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS)
+                if limit is None
+                else limited_connector(limit, _CONNECTIONS),
+                read_bufsize=_BUFFER if limit is None else buffer_size(limit),
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
                 timeout=self._timeout,

@@ -20,7 +20,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.candles import TIME
 from mdp.domain.gaps import find_gaps
 from mdp.domain.interval import DAY, Interval, merge, subtract
@@ -33,7 +33,7 @@ from mdp.exchanges.archive_files import Archive, Effort
 from mdp.exchanges.archive_reader import ArchiveReader, Taken
 from mdp.exchanges.asking import RetryWaits
 from mdp.exchanges.frames import ANSWER_SCHEMA
-from mdp.ports import Budget, CandleSource, Clock, Fetched
+from mdp.ports import Bandwidth, Budget, CandleSource, Clock, Fetched
 
 _MINUTE = Timeframe.M1
 _MICROSECOND = timedelta(microseconds=1)
@@ -52,6 +52,7 @@ def with_archive(
     clock: Clock,
     budget: Budget | None = None,
     waits: RetryWaits = WAITS,
+    bandwidth: Bandwidth | None = None,
 ) -> CandleSource:
     """Return a source that asks the archive of an exchange first and ``source`` for all else.
 
@@ -63,13 +64,14 @@ def with_archive(
         clock: Our own UTC time, by which is judged what has been published.
         budget: Gives leave for the one question that goes to the API, OKX's index; None: a spacing of our own.
         waits: How long to wait between attempts to fetch a file.
+        bandwidth: What may be received of files; None: no limit.
 
     Raises:
         ConfigError: OKX's ``rest_url`` is not set.
     """
     if not settings.archives or settings.archive_url is None:
         return source
-    downloads = Downloads(exchange, settings.timeout_s, waits)
+    downloads = Downloads(exchange, settings.timeout_s, waits, bandwidth)
     archive = _open_archive(exchange, settings, downloads, budget)
     if archive is None:
         return source

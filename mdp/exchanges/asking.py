@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import Counter
@@ -19,18 +20,22 @@ from typing import TypeVar
 import stamina
 import stamina.instrumentation as retries
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange, Market
 from mdp.domain.quota import Usage
 from mdp.errors import CircuitOpen, ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
 from mdp.exchanges.circuit import Circuit, Permit, State
+from mdp.exchanges.counting import Counted
+from mdp.exchanges.receiving import Receiving, size_of
 from mdp.exchanges.refusals import Refusals
 from mdp.exchanges.verdicts import Answer, Outcome
-from mdp.ports import Budget, Leave
+from mdp.logs import bound
+from mdp.ports import Bandwidth, Budget, Leave
 
 LONGEST_WAIT_S = 60.0
 """A longer wait is left to whoever asked: it would hold a worker, and a person may want to know."""
 
+_USUAL_SIZE = 64 * 1024  # of an answer, before there was one
 _PROBE_LOOKED_AT_S = 0.1  # how often those who wait for a probe look whether it is back
 
 T = TypeVar("T")
@@ -105,6 +110,8 @@ class Asker:
         read_usage: Reads what an answer reports of a quota.
         settings: How many requests at once, how many attempts, and when to stop asking.
         waits: How long to wait in between.
+        refusals_last_s: So long what was refused for good is not asked again.
+        bandwidth: Where the bytes of answers are counted; None: nowhere.
     """
 
     def __init__(
@@ -114,13 +121,18 @@ class Asker:
         read_usage: Callable[[Answer], Usage | None],
         settings: ExchangeSettings,
         waits: RetryWaits,
+        refusals_last_s: float = math.inf,
+        *,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self._exchange = exchange
         self._budget = budget
         self._read_usage = read_usage
         self._turnstile = asyncio.Semaphore(settings.pages_in_flight)
         self._circuit = Circuit(settings.failures_to_open, settings.probe_after_s)
-        self._refusals = Refusals()
+        self._refusals = Refusals(refusals_last_s)
+        self._bandwidth = bandwidth
+        self._usual_size = _USUAL_SIZE
         self._jitter_s = waits.jitter_s
         self._call = stamina.AsyncRetryingCaller(
             attempts=settings.attempts,
@@ -142,23 +154,36 @@ class Asker:
             ExchangeError: the last attempt's failure, or the first that a retry cannot help.
         """
         failures: list[str] = []
-        return await self._call(self._wait_before_retry, self._attempt, question, read, tally or Tally(), failures)
+        about = {"exchange": self._exchange.value} | ({"market": str(question.market)} if question.market else {})
+        with bound(**about):
+            return await self._call(self._wait_before_retry, self._attempt, question, read, tally or Tally(), failures)
 
     async def _attempt(self, question: Question, read: Callable[[Answer], T], tally: Tally, failures: list[str]) -> T:
-        async with self._turnstile:
+        # Booked before leave is taken, which would otherwise hold its room of the quota meanwhile.
+        async with self._turnstile, Receiving(self._bandwidth, self._usual_size) as receiving:
             leave, permit = await self._enter(question, tally)
             if failures:
                 tally.retried[failures[-1]] += 1
             try:
-                outcome = await self._send(question, leave, permit)
-                tally.answered += 1
-                self._heed(outcome, question.market)
-                return read(outcome.answer)
+                with Counted(self._exchange, leave.waited_s, failures[-1] if failures else None) as counted:
+                    outcome = await self._send(question, leave, permit)
+                    counted.came(outcome.answer.body)
+                    self._count(receiving, outcome.answer)
+                    tally.answered += 1
+                    self._heed(outcome, question.market)
+                    return read(outcome.answer)
             except ExchangeError as error:
                 failures.append(type(error).__name__)
                 if permit.is_probe and isinstance(error, ExchangeUnavailable):
                     raise self._circuit_open(str(error)) from error  # one probe at a time: it is not repeated here
                 raise
+
+    def _count(self, receiving: Receiving, answer: Answer) -> None:
+        """Count what came; the next answer is expected to be as large."""
+        if self._bandwidth is not None:
+            size = size_of(answer)
+            receiving.count(size)
+            self._usual_size = size
 
     async def _enter(self, question: Question, tally: Tally) -> tuple[Leave, Permit]:
         """Wait until the request may be sent; what changes while the budget is waited for counts too."""

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 from ccxt.base import errors as ccxt
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
 from mdp.exchanges.verdicts import Answer, Outcome, Reach
@@ -71,6 +71,7 @@ class CcxtTransport:
         reach_of: How far a refusal goes.
         settings: Time-out and number of connections.
         clock: Our time.
+        headers: Sent with every request beside CCXT's own.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class CcxtTransport:
         *,
         settings: ExchangeSettings,
         clock: Clock,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         is_encrypted = str(settings.rest_url).startswith("https")
         self._exchange = exchange
@@ -91,6 +93,7 @@ class CcxtTransport:
         self._ccxt = ccxt_class(
             {
                 "urls": {"api": dict(urls)},
+                "headers": dict(headers or {}),
                 "options": {"defaultType": "spot"},
                 "enableRateLimit": False,
                 "timeout": int(settings.timeout_s * 1_000),

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 
 import polars as pl
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.quota import Usage
@@ -109,7 +109,15 @@ class PagedSource(ABC):
         self._spool = means.spool
         self._settle = timedelta(seconds=settings.settle_s)
         self._pages_in_flight = settings.pages_in_flight
-        self._asker = Asker(self.exchange, means.budget, terms.read_usage, settings, means.waits)
+        self._asker = Asker(
+            self.exchange,
+            means.budget,
+            terms.read_usage,
+            settings,
+            means.waits,
+            means.refusals_last_s,
+            bandwidth=means.bandwidth,
+        )
         time_question = self.question(self.time_endpoint, {}, None)
         self._exchange_clock = ExchangeClock(self._asker, means.clock, time_question, self.parse_time)
         self._answering: set[tuple[Market, Timeframe]] = set()
@@ -141,7 +149,7 @@ class PagedSource(ABC):
         reachable = Interval(window.start, max(window.start, min(window.end, now + _FUTURE_ASKED)))
         frames = await self._read_all(self.pages(reachable, timeframe, now), run)
         tally = run.tally
-        return Fetched(join_pages(frames), tally.answered, dict(tally.retried), tally.waited_s)
+        return Fetched(join_pages(frames), tally.answered, dict(tally.retried), tally.waited_s, clock_ahead=run.offset)
 
     @abstractmethod
     def pages(self, window: Interval, timeframe: Timeframe, now: datetime) -> list[Page]:

@@ -17,6 +17,7 @@ from mdp.domain.digests import content_equals, digests_of_runs
 from mdp.domain.interval import DAY, Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import EPOCH, Timeframe
+from mdp.pipeline.counting import count_unchanged, counted_write
 from mdp.ports import ArchiveFile, CandleStore, Slice, Table
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -147,9 +148,13 @@ def keep(store: CandleStore, batch: Batch) -> None:
     for write in batch.writes:
         if write.appends:
             if len(write.rows):
-                store.append(write.table, write.rows)
-        elif not _is_stored(store.read(write.table, write.part), write):
-            store.replace(write.table, write.part, write.rows)
+                with counted_write(write.table, len(write.rows)):
+                    store.append(write.table, write.rows)
+        elif _is_stored(store.read(write.table, write.part), write):
+            count_unchanged(write.table)
+        else:
+            with counted_write(write.table, len(write.rows)):
+                store.replace(write.table, write.part, write.rows)
 
 
 def _is_stored(stored: pl.DataFrame, write: Write) -> bool:

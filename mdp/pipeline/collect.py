@@ -17,6 +17,7 @@ from mdp.domain.candles import RAW_SCHEMA
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
 from mdp.pipeline.batches import Batch, floor_to_day
+from mdp.pipeline.counting import count_collected, count_missed
 from mdp.pipeline.evidence import batch_of_fetched
 from mdp.pipeline.failed_days import NotCollected, batch_of_missed, failures_of
 from mdp.pipeline.fetching import Ask, Got, Missed, Sleep, fetch_ahead
@@ -131,12 +132,14 @@ class Answers:
     def batch(self, got: Got) -> Batch:
         """Return what is to be stored of an answer."""
         self._tally(got.ask).add(got.fetched)
+        count_collected(got.ask.part.market, got.fetched)
         rows = self.rows(got.ask, got.fetched).select(RAW_SCHEMA.names())
         return batch_of_fetched(got.ask.part, self.table, rows, got.fetched, self.clock)
 
     def missed(self, missed: Missed) -> Batch:
         """Return what is to be remembered of a slice that could not be had."""
         self._tally(missed.ask).missed += 1
+        count_missed(missed.ask.part.market, missed.error)
         return batch_of_missed(missed, self.run_id)
 
     def _tally(self, ask: Ask) -> Tally:

@@ -25,10 +25,17 @@ from mdp.ports import DVOL, FETCHES, GAPS, OHLCV, CandleStore, Slice
 NOT_RESAMPLED = "not resampled"
 """What is left to do on a day whose longer candles are not those of its minutes."""
 
+NOT_COLLECTED = "not collected: what is stored was received live"
+"""What is left to do on a day that nobody asked for as a whole, however many of its minutes feeds received."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """A stretch of a market that is not complete, how many minutes of it, and why: a cause, or ``NOT_RESAMPLED``."""
+    """A stretch of a market that is not complete, how many minutes of it, and why.
+
+    The reason is a cause, ``NOT_COLLECTED`` or ``NOT_RESAMPLED``; of days that are not collected the minutes are those
+    that are stored.
+    """
 
     market: Market
     interval: Interval
@@ -94,12 +101,13 @@ def coverage_of_stored_days(store: CandleStore, market: Market, within: Interval
 def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Shortfall]:
     """List what keeps a market from being complete in a window of whole UTC days.
 
-    Complete is a day whose every minute is stored, explained or permanently missing, and whose longer candles are those
-    of its minutes: the last layer counts too, for a run may have died before it.
+    Complete is a day that was collected, whose every minute is stored, explained or permanently missing, and whose
+    longer candles are those of its minutes: the last layer counts too, for a run may have died before it. What a feed
+    received collects no day: only the answer for the whole of it is what its minutes are measured by.
 
     Returns:
-        Ascending within each kind: gaps that are neither explained nor permanent, stretches nobody asked for, days not
-        resampled.
+        Ascending within each kind: gaps that are neither explained nor permanent, stretches nobody asked for, days that
+        were only received live, days not resampled.
     """
     recorded = store.read(GAPS, Slice(market, (Timeframe.M1,), window))
     days = coverage_by_day(store, market, window)
@@ -109,6 +117,7 @@ def shortfalls(store: CandleStore, market: Market, window: Interval) -> list[Sho
         for row in recorded.filter(may_be_filled()).iter_rows(named=True)
     ]
     left += _stretches(market, unfetched, Cause.UNFETCHED.value)
+    left += _stretches(market, _only_received_live(store, market, window, days), NOT_COLLECTED)
     if not market.is_volatility_index:
         stale = {
             day: days[day].present
@@ -181,6 +190,16 @@ def _months(market: Market, window: Interval) -> list[Slice]:
 def _minutes(store: CandleStore, part: Slice) -> pl.DataFrame:
     """The open times of a market's stored minutes."""
     return store.read(DVOL if part.market.is_volatility_index else OHLCV, part, columns=["open_time"])
+
+
+def _only_received_live(
+    store: CandleStore, market: Market, window: Interval, days: Mapping[date, Coverage]
+) -> dict[date, int]:
+    """The stored minutes of each day that has some and was never asked for."""
+    asked_at = LENGTHS if market.is_volatility_index else (Timeframe.M1,)
+    asked = store.read(FETCHES, Slice(market, asked_at, window), columns=["window_start"])["window_start"]
+    collected = set(asked.dt.date().to_list())
+    return {day: found.present for day, found in days.items() if found.present and day not in collected}
 
 
 def _coverage(open_times: pl.Series, recorded: pl.DataFrame, whole: Interval) -> Coverage:

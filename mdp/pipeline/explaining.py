@@ -22,7 +22,7 @@ from mdp.domain.revisions import each_change_once
 from mdp.domain.rules import Asked, split_by_rules
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.errors import InputError, OutdatedStore, SnapshotMissing, StoreCorrupt
-from mdp.pipeline.explanation import Bucket, Evidence, Explanation, Held, Row, State
+from mdp.pipeline.explanation import Bucket, Evidence, Explanation, Held, Missing, Row, State
 from mdp.pipeline.snapshots import read_snapshot
 from mdp.ports import (
     ARCHIVE_FILES,
@@ -81,20 +81,20 @@ def explain_candle(
     part = Slice(market, (timeframe,), slot)
     row, has_minutes = _one(store.read(table, part)), _has_minutes(store, market, timeframe, slot)
     gaps = store.read(GAPS, Slice(market, asked_at, Interval(day.start - _AROUND, day.end + _AROUND)))
-    own_gaps, of_minutes = _touching(gaps, slot), gaps.filter(timeframe=Timeframe.M1.value)
-    around, listed_at = Interval(day.start - DAY, day.end + DAY), reference.listed_at(market)
-    evidence = _evidence(store, Slice(market, asked_at, around), slot, row)
+    asked, listed_at = Slice(market, asked_at, Interval(day.start - DAY, day.end + DAY)), reference.listed_at(market)
+    evidence = _evidence(store, asked, slot, row)
+    missing = Missing(_touching(gaps, slot), _touching(store.read(GAP_SIGHTINGS, asked), slot))
     return Explanation(
         market=market,
         timeframe=timeframe,
         asked=moment,
         slot=slot,
-        state=State.STORED if row else _absence(own_gaps, evidence, slot, now, listed_at, has_minutes=has_minutes),
+        state=State.STORED if row else _absence(missing, evidence, slot, now, listed_at, has_minutes=has_minutes),
         row=row,
-        gaps=own_gaps,
-        gap_before=_one(of_minutes.filter(pl.col("end") <= slot.start).tail(1)),
-        gap_after=_one(of_minutes.filter(pl.col("start") >= slot.end).head(1)),
-        sightings=_touching(store.read(GAP_SIGHTINGS, Slice(market, asked_at, around)), slot),
+        gaps=missing.gaps,
+        gap_before=_one(gaps.filter(pl.col("end") <= slot.start, timeframe=Timeframe.M1.value).tail(1)),
+        gap_after=_one(gaps.filter(pl.col("start") >= slot.end, timeframe=Timeframe.M1.value).head(1)),
+        sightings=missing.sightings,
         evidence=evidence,
         answer=(answer := _answer(evidence.accepted, market, timeframe, row)),
         equals_answer=_is_as_answered(row, answer),
@@ -208,7 +208,7 @@ def _is_as_answered(row: Row | None, answer: Row | None) -> bool | None:
 
 
 def _absence(
-    gaps: pl.DataFrame, evidence: Evidence, slot: Interval, now: datetime, listed_at: datetime | None, *,
+    missing: Missing, evidence: Evidence, slot: Interval, now: datetime, listed_at: datetime | None, *,
     has_minutes: bool,
 ) -> State:  # fmt: skip
     """Tell what stands in the place of a candle that is not stored."""
@@ -216,11 +216,11 @@ def _absence(
         return State.TO_COME
     if slot.end > now:
         return State.FORMING
-    return State.NOT_MADE if has_minutes else _absence_of_minutes(gaps, evidence, slot, listed_at)
+    return State.NOT_MADE if has_minutes else _absence_of_minutes(missing, evidence, slot, listed_at)
 
 
-def _absence_of_minutes(gaps: pl.DataFrame, evidence: Evidence, slot: Interval, listed_at: datetime | None) -> State:
-    recorded = gaps.filter(timeframe=Timeframe.M1.value)
+def _absence_of_minutes(missing: Missing, evidence: Evidence, slot: Interval, listed_at: datetime | None) -> State:
+    recorded = missing.gaps.filter(timeframe=Timeframe.M1.value)
     lost = evidence.accepted
     for start, end in recorded["start", "end"].rows():
         # the candles that a minute of an index might carry open before it: its own gap is what counts
@@ -231,7 +231,9 @@ def _absence_of_minutes(gaps: pl.DataFrame, evidence: Evidence, slot: Interval, 
         return State.GAP
     if listed_at is not None and slot.end <= listed_at:
         return State.BEFORE_LISTING
-    return State.UNFETCHED if evidence.fetches.is_empty() else State.UNJUDGED
+    if not evidence.fetches.is_empty():
+        return State.UNJUDGED
+    return State.UNFETCHED if missing.sightings.is_empty() else State.SEEN_MISSING
 
 
 def _has_minutes(store: CandleStore, market: Market, timeframe: Timeframe, slot: Interval) -> bool:

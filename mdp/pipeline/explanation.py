@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -42,6 +42,7 @@ class State(StrEnum):
 
     ``LOST``: a good row of the exchange is stored for it, and neither candle nor gap. ``UNJUDGED``: its day was asked
     for and no good row came, which no gap records. ``BEFORE_LISTING``: no gap either, and none is needed.
+    ``SEEN_MISSING``: a feed asked for it and was given none; its day is not collected yet.
     """
 
     STORED = "stored"
@@ -50,6 +51,7 @@ class State(StrEnum):
     UNJUDGED = "unjudged"
     BEFORE_LISTING = "before listing"
     NOT_MADE = "not made"
+    SEEN_MISSING = "seen missing"
     UNFETCHED = "unfetched"
     FORMING = "forming"
     TO_COME = "to come"
@@ -115,6 +117,13 @@ class Evidence:
     revisions: pl.DataFrame
 
 
+class Missing(NamedTuple):
+    """What is recorded of a slot without a candle: gaps that hold part of it, and each time it was seen missing."""
+
+    gaps: pl.DataFrame
+    sightings: pl.DataFrame
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Everything that is known of one candle. Tables are of their schemas and may be empty.
@@ -159,6 +168,11 @@ class Explanation:
     others: Mapping[Market, Row | None]
     outage: Outage | None
     listed_at: datetime | None
+
+    @property
+    def is_collected(self) -> bool:
+        """Tell whether its day was ever asked for as a whole; what is stored of any other day was received live."""
+        return not self.evidence.fetches.is_empty()
 
     @property
     def is_floored(self) -> bool:

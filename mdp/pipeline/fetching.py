@@ -6,6 +6,7 @@ Not here: what is asked and what becomes of it (``collect``), when to ask again 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -145,7 +146,7 @@ def fetch_ahead(
         finally:
             answers.put(None)
 
-    thread = threading.Thread(target=run, name="fetching", daemon=True)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="fetching", daemon=True)
     thread.start()
     try:
         while (answer := _next(answers)) is not None:

@@ -6,7 +6,7 @@ Not here: how causes and histories are told (``domain.gaps``, ``domain.sightings
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -27,7 +27,7 @@ from mdp.domain.sightings import (
     sightings_of,
     with_history,
 )
-from mdp.domain.timeframe import Timeframe
+from mdp.domain.timeframe import EPOCH, Timeframe
 from mdp.ports import ARCHIVE_FILES, FETCHES, GAP_SIGHTINGS, CandleStore, Slice
 
 Item = TypeVar("Item")
@@ -111,7 +111,7 @@ class GapEvidence:
         known = [*recorded, *(sighting for sighting, _ in new)]
         gaps = explain(missing, [*self._reference.facts_of(self._part.market, first_slot), *facts_of(known)])
         return Seen(
-            self._gap_rows(with_history(gaps, known, self._apart), timeframe),
+            self._gap_rows(_joined(with_history(gaps, known, self._apart), self._apart), timeframe),
             sighting_rows(Slice(self._part.market, (timeframe,), self._part.window), new),
         )
 
@@ -193,6 +193,36 @@ class GapEvidence:
                 one.gap.detail,
             ))  # fmt: skip
         return pl.DataFrame(rows, schema=GAP_SCHEMA, orient="row")
+
+
+def _joined(gaps: Iterable[SeenGap], apart: timedelta) -> list[SeenGap]:
+    """Join gaps of one day that touch and were seen by the same witnesses, each within ``apart``.
+
+    A feed sees an outage minute by minute: it is one gap all the same, and not one for each minute.
+    """
+    joined: list[SeenGap] = []
+    for one in gaps:
+        last = joined[-1] if joined else None
+        if last is None or not _goes_on(last, one, apart):
+            joined.append(one)
+            continue
+        whole = Interval(last.gap.interval.start, one.gap.interval.end)
+        first_seen = [seen.first_seen_at for seen in (last, one) if seen.first_seen_at]
+        last_seen = [seen.seen_at for seen in (last, one) if seen.seen_at]
+        joined[-1] = replace(
+            last, gap=replace(last.gap, interval=whole), first_seen_at=min(first_seen), seen_at=max(last_seen)
+        )
+    return joined
+
+
+def _goes_on(last: SeenGap, one: SeenGap, apart: timedelta) -> bool:
+    start = one.gap.interval.start
+    if last.gap.interval.end != start or not (start - EPOCH) % DAY:
+        return False
+    told = [(gap.gap.cause, gap.gap.detail, gap.sightings, gap.source, gap.is_disputed) for gap in (last, one)]
+    if told[0] != told[1] or not (last.first_seen_at and last.seen_at and one.first_seen_at and one.seen_at):
+        return False
+    return abs(one.first_seen_at - last.first_seen_at) < apart and abs(one.seen_at - last.seen_at) < apart
 
 
 def sighting_rows(part: Slice, new: Iterable[tuple[Sighting, Asking]]) -> pl.DataFrame:

@@ -1,12 +1,25 @@
-"""The Protocols through which the floors meet: sources and stores of candles, budgets of requests, clocks.
+"""The Protocols through which the floors meet: sources, streams and stores of candles, budgets, clocks, the live bus.
 
 Not here: any implementation. ``exchanges`` and ``storage`` implement, ``pipeline``, ``defs`` and ``cli`` use.
 """
 
 from __future__ import annotations
 
+from mdp.ports.live import (
+    Backlog,
+    CandleStream,
+    Lease,
+    LiveBus,
+    MarketClock,
+    Message,
+    OpenStream,
+    Sink,
+    Streamed,
+    Taken,
+)
 from mdp.ports.sources import (
     ArchiveFile,
+    Bandwidth,
     Budget,
     CandleSource,
     Clock,
@@ -53,18 +66,29 @@ __all__ = [
     "REVISIONS",
     "TABLES",
     "ArchiveFile",
+    "Backlog",
+    "Bandwidth",
     "Budget",
     "CandleSource",
     "CandleStore",
+    "CandleStream",
     "Clock",
     "Compaction",
     "DiskUse",
     "Fetched",
+    "Lease",
     "Leave",
+    "LiveBus",
+    "MarketClock",
+    "Message",
     "OpenSource",
+    "OpenStream",
     "PageSpool",
+    "Sink",
     "Slice",
     "SnapshotDraft",
+    "Streamed",
     "Table",
+    "Taken",
     "Vacuum",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -56,6 +56,7 @@ class Fetched:
         retried: Why requests were repeated, and how often: name of our error, such as ``RateLimited``, to a count.
         waited_s: Seconds that its requests waited for the budget, added up.
         files: The archive files from which rows came.
+        clock_ahead: The exchange's time less ours, as it was read last; None where nobody read it.
     """
 
     rows: pl.DataFrame
@@ -63,6 +64,7 @@ class Fetched:
     retried: Mapping[str, int] = field(default_factory=dict)
     waited_s: float = 0.0
     files: tuple[ArchiveFile, ...] = ()
+    clock_ahead: timedelta | None = None
 
 
 class Leave(Protocol):
@@ -100,6 +102,21 @@ class Budget(Protocol):
 
     async def close(self) -> None:
         """Give back what it holds; called by the source that was given it, in the loop in which it was used."""
+        ...
+
+
+class Bandwidth(Protocol):
+    """How much may be received from one exchange, for everybody who shares it."""
+
+    window: int
+    """Bytes that are booked ahead of an answer of unknown size."""
+
+    async def reserve(self, size: int) -> float:
+        """Wait until so many bytes may be received, and return how many seconds that took."""
+        ...
+
+    def charge(self, size: int) -> None:
+        """Count bytes that came without being reserved; less than 0: such as were reserved and do not come."""
         ...
 
 

@@ -1,14 +1,15 @@
 """Single rows that are added or changed by their key, without writing a whole month for each.
 
-Rows go to the end of their partition: into a small file of its own, a day of minutes at most, that is written anew
-with them. A month of minutes would be 1.2 MB for each minute that comes in. A larger file is written anew only where it
-holds one of the keys. Compaction, and the next replacement of a slice, join them.
+Rows go to the end of their partition, into a file of their own that is joined with others not much larger, up to a day
+of minutes: so each row is written about fifteen times, and a partition has few files. A month of minutes would be
+1.2 MB for each minute that comes in, a day of them 40 kB. A larger file is written anew only where it holds one of the
+keys. Compaction, and the next replacement of a slice, join them.
 Not here: whole slices (``delta``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import polars as pl
@@ -20,7 +21,10 @@ from mdp.storage.layout import LiveFile, Partition, by_partition
 from mdp.storage.rows import KEY_COLUMNS
 
 SMALL_FILE_ROWS = 1_440
-"""A file of fewer rows is written anew with the next ones: a day of minutes, 40 kB."""
+"""A file of fewer rows may be written anew with the next ones: a day of minutes, 40 kB."""
+
+_LARGER = 8
+"""How many times the rows that are written a file may have, to be written anew with them."""
 
 _STATED_TO = timedelta(milliseconds=1)
 """Other tools cut the times of a file in the log to milliseconds."""
@@ -51,7 +55,7 @@ def _upsert_once(lake: LakeTable, pieces: Mapping[Partition, pl.DataFrame], seen
     changed: list[Piece] = []
     removed: list[LiveFile] = []
     for partition, piece in pieces.items():
-        taken = [file for file in seen if file.partition == partition and _takes(lake.table, file, piece)]
+        taken = _taken(lake.table, [file for file in seen if file.partition == partition], piece)
         kept = lake.read(taken).join(piece, on=lake.table.time_column, how="anti", maintain_order="left")
         changed.append(Piece(partition, pl.concat([kept, piece])))
         removed += taken
@@ -59,8 +63,19 @@ def _upsert_once(lake: LakeTable, pieces: Mapping[Partition, pl.DataFrame], seen
     lake.publish(change, look=lambda: lake.log.files_of(pieces), seen=seen, what="live rows")
 
 
-def _takes(table: Table, file: LiveFile, piece: pl.DataFrame) -> bool:
-    """Tell whether a file is written anew: it is small, or may hold one of the keys."""
-    if file.rows is None or file.first is None or file.last is None or file.rows < SMALL_FILE_ROWS:
+def _taken(table: Table, files: Sequence[LiveFile], piece: pl.DataFrame) -> list[LiveFile]:
+    """The files that are written anew: those that may hold one of the keys, and small ones, smallest first."""
+    taken = {file for file in files if _may_hold(table, file, piece)}
+    rows = len(piece) + sum(file.rows or 0 for file in taken)
+    for file in sorted(set(files) - taken, key=lambda file: file.rows or 0):
+        if (file.rows or 0) >= SMALL_FILE_ROWS or (file.rows or 0) > _LARGER * rows:
+            break
+        taken.add(file)
+        rows += file.rows or 0
+    return [file for file in files if file in taken]
+
+
+def _may_hold(table: Table, file: LiveFile, piece: pl.DataFrame) -> bool:
+    if file.rows is None or file.first is None or file.last is None:
         return True
     return bool(piece[table.time_column].is_between(file.first, file.last + _STATED_TO).any())

@@ -18,7 +18,7 @@ import httpx
 import polars as pl
 import uvicorn
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe

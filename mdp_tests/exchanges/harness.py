@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.domain.quota import Usage
 from mdp.errors import RateLimited

@@ -16,7 +16,7 @@ import ccxt.async_support as ccxt
 import pytest
 
 from mdp.bus import local_budget
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import SPOT_MARKETS, VOLATILITY_MARKETS, Market
 from mdp.domain.timeframe import Timeframe

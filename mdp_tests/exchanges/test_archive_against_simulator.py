@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
@@ -69,7 +69,7 @@ def test_files_are_read_without_loading_ccxt(url):
     script = f"""
 import asyncio, sys
 from datetime import UTC, datetime
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval, parse_time
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe

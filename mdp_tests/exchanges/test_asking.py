@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange, Market
 from mdp.domain.quota import Usage
 from mdp.errors import CircuitOpen, ExchangeError, ExchangeUnavailable, PayloadError, RateLimited, RequestRejected

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.errors import ExchangeError
 from mdp.exchanges.asking import Asker, Question
 from mdp.exchanges.binance import client as binance

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 from ccxt.base import errors as ccxt
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, PayloadError, RateLimited, RequestRejected
 from mdp.exchanges import open_source

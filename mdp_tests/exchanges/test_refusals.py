@@ -14,6 +14,7 @@ from mdp.exchanges.binance import client as binance
 from mdp.exchanges.bybit import client as bybit
 from mdp.exchanges.deribit import client as deribit
 from mdp.exchanges.okx import client as okx
+from mdp.exchanges.refusals import Refusals
 from mdp.exchanges.verdicts import Answer, Reach
 from mdp_tests.exchanges.harness import QUICK, EasyBudget, expected_ms, recent, run, settings_for
 from mdp_tests.exchanges.wires import NOW, BinanceWire, BybitWire, DeribitWire, OkxWire
@@ -190,3 +191,12 @@ REACHES = [
 @pytest.mark.parametrize(("client", "status", "body", "expected"), REACHES)
 def test_a_refusal_reaches_as_far_as_what_it_says(client, status, body, expected):
     assert client.reach_of(Answer(status, {}, body, NOW)) is expected
+
+
+def test_a_refusal_that_is_not_to_last_is_asked_again():
+    lasting, brief = Refusals(), Refusals(last_s=0.0)
+    for one in (lasting, brief):
+        one.remember(RequestRejected("binance", "restricted"), Reach.EXCHANGE, None)
+    with pytest.raises(RequestRejected, match="refused before"):
+        lasting.check(Market.parse("binance:BTC-USDT"))
+    brief.check(Market.parse("binance:BTC-USDT"))

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
@@ -92,7 +92,9 @@ def test_a_wrong_clock_of_ours_changes_nothing_but_what_it_says_itself(wire_clas
     wire = wire_class()
     window = slots_ending(wire, wire.timeframe.floor(NOW) + wire.timeframe.duration, 400)
     right = fetch(wire, window).fetched.rows
-    wrong = fetch(wire, window, clock=lambda: NOW + error).fetched.rows
+    fetched = fetch(wire, window, clock=lambda: NOW + error).fetched
+    assert fetched.clock_ahead == -error, "live trading beside a wrong clock goes by it"
+    wrong = fetched.rows
     assert wrong.drop("fetched_at").equals(right.drop("fetched_at"))
     assert wrong["fetched_at"].unique().to_list() == [NOW + error]
 

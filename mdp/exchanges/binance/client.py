@@ -10,7 +10,7 @@ import re
 import msgspec
 from ccxt.async_support.binance import binance
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, PayloadError, RateLimited
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin

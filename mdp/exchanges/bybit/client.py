@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from ccxt.async_support.bybit import bybit
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, RateLimited, RequestRejected
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception

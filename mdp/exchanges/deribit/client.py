@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import httpx
 import msgspec
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, ExchangeUnavailable, RateLimited, RequestRejected
 from mdp.exchanges.verdicts import Answer, Outcome, Reach, judge_status, judge_transient, quote, region_refused, wait_s

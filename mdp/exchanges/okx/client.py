@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from ccxt.async_support.okx import okx
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeError, RateLimited, RequestRejected
 from mdp.exchanges.ccxt_transport import CcxtTransport, RecordingMixin, judge_exception
@@ -19,6 +19,9 @@ TIME = "publicGetPublicTime"
 
 LEAST_WAIT_S = 2.0
 """The window over which requests are counted."""
+
+DEMO_HEADERS = {"x-simulated-trading": "1"}
+"""Of a request to demo trading, at the real market's host. Source: OKX API guide "Demo Trading Services", 2026-07."""
 
 _LIMITED_WAIT_S = 10.0
 _TOO_FREQUENT, _BAD_SYMBOL = "50011", "51001"
@@ -42,7 +45,10 @@ class RecordedOkx(RecordingMixin, okx):
 def open_client(settings: ExchangeSettings, clock: Clock) -> CcxtTransport:
     """Return OKX, reached at ``settings.rest_url``."""
     urls = {"rest": str(settings.rest_url)}
-    return CcxtTransport(Exchange.OKX, RecordedOkx, urls, judge, reach_of, settings=settings, clock=clock)
+    headers = DEMO_HEADERS if settings.demo else None
+    return CcxtTransport(
+        Exchange.OKX, RecordedOkx, urls, judge, reach_of, settings=settings, clock=clock, headers=headers
+    )
 
 
 def judge(answer: Answer, cause: Exception | None = None) -> ExchangeError | None:

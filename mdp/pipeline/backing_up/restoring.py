@@ -1,0 +1,190 @@
+"""Putting a backup back: copied and compared byte by byte beside its place, then moved there.
+
+Not here: the place (``targets``), reading a backup without restoring it (``verifying``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from mdp.config.settings import Settings
+from mdp.errors import ConfigError, InputError, LeaseHeld, OutdatedStore, StorageError, StoreCorrupt
+from mdp.pipeline.backing_up.contents import DUMP, SETTINGS
+from mdp.pipeline.backing_up.copying import Advance, copy_file, require_room
+from mdp.pipeline.backing_up.creating import say_nothing
+from mdp.pipeline.backing_up.places import name_of
+from mdp.pipeline.backing_up.postgres import PostgresStorage, storage_of
+from mdp.pipeline.backing_up.records import Manifest, Record, load_manifest, read_records, require_whole_listing
+from mdp.pipeline.backing_up.sqlite_files import unfinished_runs
+from mdp.pipeline.backing_up.targets import put_in_place, require_free, require_idle, staged
+from mdp.ports import TABLES, Clock
+from mdp.storage.delta_pins import files_at
+from mdp.storage.disk import sync_directories
+
+
+class Restored(NamedTuple):
+    """What a restore came to.
+
+    Attributes:
+        manifest: Of the backup.
+        before: Where the former content of the data directory is; None where there was none.
+        unfinished_runs: Runs that were executing when the backup was made; they are failed when Dagster starts.
+        has_dagster: Whether Dagster's storage was restored.
+    """
+
+    manifest: Manifest
+    before: Path | None
+    unfinished_runs: tuple[str, ...]
+    has_dagster: bool
+
+
+class Choices(NamedTuple):
+    """What a person decides of a restore.
+
+    Attributes:
+        replaces: Whether what is there is set aside; Dagster's runs in Postgres are replaced.
+        leaves_dagster: Whether Dagster's storage stays as it is.
+    """
+
+    replaces: bool = False
+    leaves_dagster: bool = False
+
+
+def restore_backup(
+    backup: Path,
+    settings: Settings,
+    into: Path,
+    clock: Clock,
+    choices: Choices | None = None,
+    *,
+    advance: Advance = say_nothing,
+) -> Restored:
+    """Put a backup into a data directory, all of it or nothing: nothing changes before every byte was compared.
+
+    Args:
+        backup: Its folder.
+        settings: Of the place; where Dagster's storage in Postgres is, stands there.
+        into: The data directory.
+        clock: Names what is set aside.
+        choices: Of a person.
+        advance: Told of bytes as they are compared.
+
+    Raises:
+        StoreCorrupt: the backup is damaged; the file is named.
+        InputError: the directory, or the database, holds something.
+        ConfigError: Dagster's storage of the backup is of another kind than that of the settings.
+        LeaseHeld: something is at work there.
+        OutdatedStore: a later version of this program made it.
+        StorageError: something cannot be written.
+    """
+    choices = choices or Choices()
+    into = into.absolute()
+    manifest = _readable(backup)
+    database = None if choices.leaves_dagster else _database(manifest, settings)
+    _require_room_to_act(into, database, choices)
+    with _writing(into), staged(into) as staging:
+        require_room(into, manifest.size)
+        runs = _stage(backup, manifest, staging, choices, advance)
+        if database is not None:
+            database.restore(staging / DUMP)
+            (staging / DUMP).unlink()
+        _leave_locks(into, runs)
+        before = put_in_place(staging, into, name_of(clock()))
+    return Restored(manifest, before, tuple(runs), manifest.dagster != "none" and not choices.leaves_dagster)
+
+
+def _readable(backup: Path) -> Manifest:
+    manifest = load_manifest(backup)
+    require_whole_listing(backup, manifest)
+    known = {table.name: table.version for table in TABLES}
+    for name, held in manifest.tables.items():
+        if held.schema_version > known.get(name, 0):
+            said = f"holds {name} of schema version {held.schema_version}, this program knows {known.get(name, 0)}"
+            raise OutdatedStore(f"{backup}: {said}; run a newer mdp")
+    return manifest
+
+
+def _database(manifest: Manifest, settings: Settings) -> PostgresStorage | None:
+    """Return the database to restore to; None where the storage is on SQLite, or not in the backup."""
+    is_sqlite = settings.dagster.instance == "sqlite"
+    if manifest.dagster == "none":
+        return None
+    if (manifest.dagster == "sqlite") is not is_sqlite:
+        kind = "sqlite" if manifest.dagster == "sqlite" else "postgres or celery"
+        expected = f"{kind}, for so is Dagster's storage of this backup; or --without-dagster"
+        raise ConfigError("MDP_DAGSTER__INSTANCE", got=settings.dagster.instance, expected=expected)
+    return None if is_sqlite else storage_of(settings)
+
+
+def _require_room_to_act(into: Path, database: PostgresStorage | None, choices: Choices) -> None:
+    require_idle(into)
+    if not choices.replaces:
+        require_free(into)
+    if database is None:
+        return
+    if (others := database.others_connected()) > 0:
+        raise LeaseHeld(f"Dagster's storage {database.shown}", f"somebody with {others} connections: stop Dagster")
+    if not choices.replaces and (runs := database.runs()) > 0:
+        expected = "one without runs, or --replace, which removes them"
+        raise InputError("Dagster's storage", got=f"{database.shown} with {runs:,} runs", expected=expected)
+
+
+def _stage(backup: Path, manifest: Manifest, staging: Path, choices: Choices, advance: Advance) -> list[str]:
+    twins: dict[tuple[int, int], Path] = {}
+    done = 0
+    for record in read_records(backup):
+        if not _is_left(record.path, choices):
+            _put(backup, record, staging, twins)
+        done += record.size
+        advance(done, manifest.size)
+    for name, held in manifest.tables.items():
+        table = next(table for table in TABLES if table.name == name)
+        files_at(staging / "lake", table, held.version)
+    runs = [] if choices.leaves_dagster else unfinished_runs(staging / "dagster")
+    sync_directories(staging)
+    return runs
+
+
+def _is_left(path: str, choices: Choices) -> bool:
+    return path == SETTINGS or (choices.leaves_dagster and path.startswith("dagster/"))
+
+
+def _put(backup: Path, record: Record, staging: Path, twins: dict[tuple[int, int], Path]) -> None:
+    source, target = backup / record.path, staging / record.path
+    if not target.resolve().is_relative_to(staging.resolve()):
+        raise StoreCorrupt(f"{backup}: {record.path}: leads out of the backup")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        status = source.stat()
+    except OSError as error:
+        raise StoreCorrupt(f"{source}: cannot be read: {error.strerror or error}; nothing was restored") from error
+    # Only what never changes may have two names: a snapshot's file is the lake's, a database is nobody else's.
+    inode = (status.st_dev, status.st_ino)
+    if record.path.endswith(".parquet") and inode in twins:
+        os.link(twins[inode], target)
+        return
+    size, sha256, _ = copy_file(source, target)
+    if (size, sha256) != (record.size, record.sha256):
+        said = f"expected {record.size:,} bytes of SHA-256 {record.sha256}, found {size:,} of {sha256}"
+        raise StoreCorrupt(f"{source}: damaged: {said}; nothing was restored")
+    twins[inode] = target
+
+
+def _leave_locks(data_dir: Path, runs: list[str]) -> None:
+    """Leave free locks of runs that nobody executes any more: whoever starts next marks them as failed."""
+    for run_id in runs:
+        path = data_dir / "run" / "runs" / f"{run_id}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@contextmanager
+def _writing(into: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{error.filename or into}: {error.strerror or error}; nothing was restored") from error
