@@ -6,16 +6,19 @@ Not here: reading them (``view``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 
 from mdp.config.settings import Settings
-from mdp.domain.interval import Interval, format_time, parse_time
+from mdp.domain.interval import Interval, format_time
 from mdp.domain.market import Market
+from mdp.domain.moments import Moment, parse_moment
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
 
-Moment = str | date | datetime
-"""A UTC date, a time with its offset, or the ISO 8601 text of either."""
+__all__ = [
+    "FIRST_DAY", "Moment", "parse_days", "parse_market", "parse_markets", "parse_moment", "parse_timeframe",
+    "parse_window",
+]  # fmt: skip
 
 
 def parse_market(text: str, settings: Settings) -> Market:
@@ -102,26 +105,3 @@ FIRST_DAY = datetime(2017, 8, 1, tzinfo=UTC)
 
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Far from where adding the length of a candle leaves the calendar."""
-
-
-def parse_moment(field: str, value: Moment) -> datetime:
-    """Understand a moment; a date is its UTC midnight.
-
-    Args:
-        field: What it is called in the error.
-        value: The moment.
-
-    Raises:
-        InputError: not a date or time of the calendar, or a time of day without an offset.
-    """
-    if isinstance(value, str):
-        try:
-            return parse_time(value)
-        except ValueError as error:
-            expected, _, _ = str(error).removeprefix("expected ").rpartition(", got ")
-            raise InputError(field, got=value, expected=expected) from None
-    if not isinstance(value, datetime):
-        return datetime.combine(value, time(), tzinfo=UTC)
-    if value.tzinfo is None:
-        raise InputError(field, got=value.isoformat(), expected="a time with its offset, such as one in UTC")
-    return value.astimezone(UTC)

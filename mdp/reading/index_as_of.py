@@ -3,6 +3,8 @@
 What is revised of an index is the close of a candle, which many minutes carry; and a minute may carry another candle
 than it did when one came late. So a day is given only where its evidence says what it was: it was not asked again
 since, or it says now what it said then, or only closes changed, which are recorded, while no candle came or went.
+What a feed received live is given by its time of receipt until the day is collected; from then on the day counts from
+when it was collected first.
 Not here: candles (``domain.revisions``).
 """
 
@@ -59,6 +61,9 @@ def index_as_of(store: CandleStore, market: Market, window: Interval, moment: da
         asked = fetches.filter(window_start=day.start)
         then = asked.filter(pl.col("fetched_at") <= moment)
         if then.is_empty():
+            # Nobody had asked for it: what a feed told of it is known as long as nobody has, then since when is not.
+            received = _undo(rows, later).filter(pl.col("ingested_at") <= moment)
+            found.append(received if asked.is_empty() else received.clear())
             continue
         undone, fetched = _undo(rows, later), _Fetched(*(one.row(-1, named=True) for one in (then, asked)))
         if not fetched.said_the_same and not _is_known(day, undone, fetched, later, missed, moment):

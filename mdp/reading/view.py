@@ -69,6 +69,15 @@ def open_view(settings: Settings, *, as_of: Moment | None = None, snapshot: str 
     """Open the store of an environment for one reader.
 
     Raises:
+        InputError: as for :func:`view_of`.
+    """
+    return view_of(open_store(settings), as_of=as_of, snapshot=snapshot)
+
+
+def view_of(store: CandleStore, *, as_of: Moment | None = None, snapshot: str | None = None) -> View:
+    """Return a store as one reader sees it.
+
+    Raises:
         InputError: an earlier time and a snapshot are asked for at once, or the time is none or lies in the future:
             what will be stored by then is not known, and the same question would be answered differently tomorrow.
     """
@@ -80,7 +89,7 @@ def open_view(settings: Settings, *, as_of: Moment | None = None, snapshot: str 
     if moment is not None and moment > now:
         expected = f"a time that is over; it is {format_time(now.replace(microsecond=0))} now"
         raise InputError("as_of", got=format_time(moment), expected=expected)
-    return View(open_store(settings), moment, snapshot)
+    return View(store, moment, snapshot)
 
 
 def _candles_as_of(store: CandleStore, part: Slice, moment: datetime) -> pl.DataFrame:
