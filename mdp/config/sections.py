@@ -1,4 +1,4 @@
-"""The sections of the settings: one exchange, the bus, the simulator, Dagster, the indices, BigQuery.
+"""The sections of the settings beside the exchanges': bus, simulator, Dagster, indices, BigQuery, live, API, alerts.
 
 Not here: how they are found (``settings``), what they are used for.
 """
@@ -7,92 +7,81 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from mdp.domain.market import Exchange
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Url = Annotated[str, Field(pattern=r"^(https?|wss?)://[^/\s]+[^\s]*[^/\s]$")]
+from mdp.config.fields import Port, Share, Strict, Url
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class ExchangeSettings(_Strict):
-    """One exchange: where it is and how hard we may ask.
-
-    Attributes:
-        rest_url: Scheme, host and prefix in front of the exchange's own paths such as ``/api/v3/klines``. None: the
-            simulator of this data directory.
-        ws_url: The same for its WebSocket.
-        archive_url: The same for its bulk files.
-        timeout_s: Seconds until a request without an answer counts as failed.
-        pages_in_flight: Requests of one process to this exchange that may wait for an answer at the same time.
-        rate_share: Share of the exchange's quota for this address that we may use.
-        symbol_shares: Share of what we may use that one symbol may take, such as ``{"BTC-USDT": 0.5}``; others: all.
-        archives: Whether bulk files are asked before REST, where the exchange publishes them.
-        settle_s: Seconds after its close until a candle counts as finished.
-        attempts: How often a request is tried before its failure is reported.
-        failures_to_open: Failures in a row after which nobody asks the exchange for a while.
-        probe_after_s: Seconds until a single request may try whether it is back.
-    """
-
-    rest_url: Url | None = None
-    ws_url: Url | None = None
-    archive_url: Url | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10
-    pages_in_flight: Annotated[int, Field(ge=1, le=64)] = 16
-    rate_share: Share = 0.8
-    symbol_shares: dict[str, Share] = {}
-    archives: bool = True
-    settle_s: Annotated[float, Field(ge=0, le=600)] = 10
-    attempts: Annotated[int, Field(ge=1, le=10)] = 4
-    failures_to_open: Annotated[int, Field(ge=1, le=1_000)] = 8
-    probe_after_s: Annotated[float, Field(gt=0, le=3_600)] = 15
-
-
-class ExchangesSettings(_Strict):
-    """The exchanges by name."""
-
-    binance: ExchangeSettings = ExchangeSettings()
-    bybit: ExchangeSettings = ExchangeSettings()
-    okx: ExchangeSettings = ExchangeSettings()
-    deribit: ExchangeSettings = ExchangeSettings()
-
-    def of(self, exchange: Exchange) -> ExchangeSettings:
-        """Return the settings of one exchange."""
-        found: ExchangeSettings = getattr(self, exchange.value)
-        return found
-
-
-class SimulatorSettings(_Strict):
+class SimulatorSettings(Strict):
     """The exchange simulator.
 
     Attributes:
         port: Where ``mdp up`` starts it on 127.0.0.1; another free port is taken when this one is in use.
         seed: Seed of the generated prices.
+        url: Where it is, when neither ``mdp up`` nor ``port`` says so: in another container or on another host.
     """
 
     port: Port = 8790
     seed: int = 20170801
+    url: Url | None = None
 
 
-class DagsterSettings(_Strict):
+class DagsterSettings(Strict):
     """Dagster's own processes.
 
     Attributes:
         port: Of its web page; another free port is taken when this one is in use.
+        instance: Where Dagster keeps its runs, and who executes them. ``sqlite``: files of the data directory, the code
+            server (``dagster.yaml``). ``postgres``: a server, the code server. ``celery``: a server, workers on any
+            number of hosts (both below ``deploy/dagster``). ``kubernetes``: as ``DAGSTER_HOME`` says, which Dagster's
+            chart sets.
+        postgres_url: Of the server, such as ``postgresql+psycopg2://user:password@host:5432/dagster``.
+        broker_url: Of the queue of Celery's workers, a Valkey or Redis such as ``redis://host:6379/1``.
+        keep_runs_days: How long ended runs stay that no longer say what is stored. None: for ever.
+        runs_at_once: How many runs may be at work at once, beside the live one, on all hosts together. None:
+            ``workers``, of the host where the daemon is.
+        lost_after_s: A run on a worker that gives no sign of life for so long is lost, and launched anew elsewhere.
     """
 
     port: Port = 3000
+    instance: Literal["sqlite", "postgres", "celery", "kubernetes"] = "sqlite"
+    postgres_url: Annotated[str, Field(pattern=r"^postgresql\+psycopg2://\S+/[^/\s]+$")] | None = None
+    broker_url: Annotated[str, Field(pattern=r"^(rediss?|valkeys?)://\S+$")] | None = None
+    keep_runs_days: Annotated[int, Field(ge=1, le=3_650)] | None = 90
+    runs_at_once: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    lost_after_s: Annotated[float, Field(ge=10, le=3_600)] = 60
 
 
-class DvolSettings(_Strict):
+class LogSettings(Strict):
+    """What processes say of their work, on stderr.
+
+    Attributes:
+        form: ``text`` for people, ``json`` for machines: one object a line.
+        level: What is said at least.
+    """
+
+    form: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class AlertSettings(Strict):
+    """Whom Dagster tells when something needs a person.
+
+    Attributes:
+        webhook_url: Gets a JSON object by POST for each alert, as Slack's and Mattermost's incoming webhooks read it; a
+            secret, for whoever knows it may write there. None: alerts are only in Dagster's log.
+        repeat_after_minutes: So long the same alert is not sent again.
+    """
+
+    webhook_url: Url | None = None
+    repeat_after_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+
+
+class DvolSettings(Strict):
     """The volatility index.
 
     Attributes:
@@ -104,7 +93,7 @@ class DvolSettings(_Strict):
     max_age_minutes: Annotated[int, Field(ge=60, le=1440)] = 120
 
 
-class BusSettings(_Strict):
+class BusSettings(Strict):
     """Valkey or Redis: where the processes of one or more machines meet.
 
     Attributes:
@@ -141,7 +130,7 @@ def _names_server(url: str) -> bool:
     return bool(parts.hostname) and port != 0 and re.fullmatch(r"(/\d*)?", parts.path) is not None
 
 
-class GapsSettings(_Strict):
+class GapsSettings(Strict):
     """Missing minutes.
 
     Attributes:
@@ -164,7 +153,15 @@ class GapsSettings(_Strict):
         return timedelta(minutes=self.ask_again_minutes)
 
 
-class MaintenanceSettings(_Strict):
+Expendable = Literal["failed_fetches", "rejected_ohlcv"]
+"""Tables on which nothing else rests."""
+
+
+def _expendable_days() -> dict[Expendable, int]:
+    return {"failed_fetches": 90}
+
+
+class MaintenanceSettings(Strict):
     """Looking after the tables.
 
     Attributes:
@@ -173,11 +170,13 @@ class MaintenanceSettings(_Strict):
         compact_files: A partition with more files than this is joined to one.
         keep_days: How long rows stay, by table; for those that are not named, for ever. Only what nothing else rests on
             can be named: ``failed_fetches``, ``rejected_ohlcv``.
+        keep_logs_days: How long logs of commands that ended stay.
     """
 
     retention_hours: Annotated[int, Field(ge=1, le=720)] = 168
     compact_files: Annotated[int, Field(ge=1, le=10_000)] = 4
-    keep_days: dict[Literal["failed_fetches", "rejected_ohlcv"], Annotated[int, Field(ge=1)]] = {"failed_fetches": 90}
+    keep_days: dict[Expendable, Annotated[int, Field(ge=1)]] = Field(default_factory=_expendable_days)
+    keep_logs_days: Annotated[int, Field(ge=1, le=3_650)] = 30
 
     def kept_since(self, table: str, now: datetime) -> datetime | None:
         """Return since when every row of a table must still be there; None: since ever."""
@@ -185,7 +184,7 @@ class MaintenanceSettings(_Strict):
         return None if days is None else now - timedelta(days=days)
 
 
-class BigQuerySettings(_Strict):
+class BigQuerySettings(Strict):
     """The central store.
 
     Attributes:
@@ -211,3 +210,83 @@ class BigQuerySettings(_Strict):
     merges_at_once: Annotated[int, Field(ge=1, le=16)] = 2
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 60
     patience_s: Annotated[float, Field(gt=0, le=3_600)] = 300
+
+
+class LiveSettings(Strict):
+    """Buffers for live trading: what is kept, how often it is stored, when a stream counts as dead.
+
+    Seconds are real ones, except where they are said to be the market's: a simulator's clock may run faster.
+
+    Attributes:
+        buffer_size: Closed candles that each buffer holds, beside the one that is forming.
+        persist_every_s: How often what closed is stored.
+        silence_s: Seconds of the market without an update after which REST is asked whether the market moved on; where
+            it did, the stream counts as dead and is opened anew.
+        confirm_last: How many closed minutes each confirmation asks for again.
+        lease_s: So long after its last sign of life a feed, or the live run, counts as dead.
+        run_minutes: Length of one live run of Dagster; the next one follows at once.
+        start_feeds: Whether the live run starts feeds, and ends them when it is turned off. False: they are services of
+            their own, which somebody else starts and keeps alive; the live run only uses them.
+        linger_s: How long a feed that the live job started goes on after nobody wants it any more: long enough for
+            Dagster to be started again.
+        reread_minutes: How often, in minutes of the market, buffers are compared with storage.
+    """
+
+    buffer_size: Annotated[int, Field(ge=10, le=2_000)] = 100
+    persist_every_s: Annotated[float, Field(ge=0.2, le=3_600)] = 60
+    silence_s: Annotated[float, Field(ge=1, le=300)] = 8
+    confirm_last: Annotated[int, Field(ge=1, le=100)] = 3
+    lease_s: Annotated[float, Field(ge=0.5, le=20)] = 2
+    run_minutes: Annotated[float, Field(gt=0, le=1_440)] = 55
+    start_feeds: bool = True
+    linger_s: Annotated[float, Field(ge=1, le=86_400)] = 600
+    reread_minutes: Annotated[float, Field(ge=1, le=1_440)] = 15
+
+
+class ApiSettings(Strict):
+    """The service: where it listens, who may ask, how much.
+
+    Attributes:
+        host: Address to listen on. On any other than this machine's own, every request needs a key.
+        port: Port to listen on.
+        workers: Processes that answer; each mirrors all buffers.
+        keys: ``away_from_loopback``: a key is needed by whoever does not ask from this machine directly. ``always``:
+            by everybody.
+        keys_file: Where hashes of keys are. None: ``api/keys.json`` of the data directory.
+        requests_per_minute: What one key may ask unless it has a limit of its own.
+        max_rows: Candles in one answer at most; more come page by page.
+        max_body_bytes: Of a request.
+        cors_origins: Pages of other origins that may ask, such as ``https://desk.example``. Empty: none.
+        trusted_proxies: Addresses whose ``X-Forwarded-For`` is believed.
+        readers: Questions to storage that are answered at the same time; others wait.
+        timeout_s: Seconds for which a question waits for storage.
+        max_streams: WebSocket and SSE connections at a time.
+        heartbeat_s: A stream without news says so after so many seconds.
+        slow_client_s: A subscriber that took nothing for so long is cut off.
+        drain_s: Seconds that requests in flight are given when the service ends.
+        access_log: ``all`` requests, only ``problems`` (4xx, 5xx and slow ones), or ``off``.
+        dagster_url: Dagster's webserver, for backfills; None: the one of ``mdp up``.
+        max_generate_days: Days whose missing ones one request may have collected.
+        max_generations: Collections on request that may be at work at a time.
+    """
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Port = 8_000
+    workers: Annotated[int, Field(ge=1, le=32)] = 1
+    keys: Literal["away_from_loopback", "always"] = "away_from_loopback"
+    keys_file: Path | None = None
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 1_200
+    max_rows: Annotated[int, Field(ge=1_000, le=1_000_000)] = 100_000
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/\s*]+$")], ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    readers: Annotated[int, Field(ge=1, le=64)] = 4
+    timeout_s: Annotated[float, Field(ge=1, le=600)] = 30
+    max_streams: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    heartbeat_s: Annotated[float, Field(ge=0.2, le=120)] = 15
+    slow_client_s: Annotated[float, Field(ge=1, le=600)] = 30
+    drain_s: Annotated[float, Field(ge=0, le=300)] = 10
+    access_log: Literal["all", "problems", "off"] = "all"
+    dagster_url: Url | None = None
+    max_generate_days: Annotated[int, Field(ge=1, le=3_653)] = 366
+    max_generations: Annotated[int, Field(ge=1, le=100)] = 4

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.endpoints import endpoints
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.config.settings import Settings
 from mdp.domain.market import Exchange
 from mdp.errors import ConfigError
@@ -23,11 +24,19 @@ from mdp.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What ``mdp up`` started: its own process id and the addresses."""
+    """What ``mdp up`` started: its own process id and the addresses.
+
+    Attributes:
+        pid: Its process id.
+        simulator_url: Of the simulated exchanges.
+        ui_url: Of Dagster's pages.
+        api_url: Of the page and the API; None: an earlier version wrote this, which had none.
+    """
 
     pid: int
     simulator_url: str
     ui_url: str
+    api_url: str | None = None
 
 
 def services_file(settings: Settings) -> Path:
@@ -95,20 +104,31 @@ _WITH_ARCHIVE = frozenset({Exchange.BINANCE, Exchange.OKX})
 def exchange_settings(settings: Settings, exchange: Exchange) -> ExchangeSettings:
     """Return the settings of an exchange with its addresses filled in.
 
-    Raises:
-        ConfigError: the exchange has no ``rest_url`` and the environment has no simulator to stand in.
+    One that has a ``rest_url`` of its own gets no other address: an answer of one place and a file of another would be
+    two markets in one. Else it is the simulator where exchanges are simulated, and the catalogue's where they are not.
     """
     own = settings.exchanges.of(exchange)
+    if not settings.simulated:
+        return own.model_copy(update=_published(settings, exchange, own))
     if own.rest_url is not None:
         return own
-    if not settings.simulated:
-        name = f"MDP_EXCHANGES__{exchange.name}__REST_URL"
-        raise ConfigError(name, got=None, expected=f"the address of {exchange.value} in environment {settings.env}")
     simulator = simulator_url(settings)
     addresses = {"rest_url": f"{simulator}/{exchange.value}"}
+    if own.ws_url is None:
+        stream = "/stream" if exchange is Exchange.BINANCE else ""  # CCXT knows Binance's spot market by this word
+        addresses["ws_url"] = f"{simulator.replace('http', 'ws', 1)}/{exchange.value}{stream}"
     if exchange in _WITH_ARCHIVE and own.archive_url is None:
         addresses["archive_url"] = f"{simulator}/{exchange.value}-archive"
     return own.model_copy(update=addresses)
+
+
+def _published(settings: Settings, exchange: Exchange, own: ExchangeSettings) -> dict[str, object]:
+    """Say what the catalogue adds to the settings of an exchange."""
+    known = endpoints(settings.exchanges.network, exchange)
+    if own.rest_url is not None:
+        # even behind a proxy, a request for paper trading says so: the real market is at the same host
+        return {"demo": True} if known.get("demo") else {}
+    return {name: value for name, value in known.items() if name == "demo" or getattr(own, name) is None}
 
 
 def host_of(own: ExchangeSettings) -> str:
@@ -119,7 +139,9 @@ def host_of(own: ExchangeSettings) -> str:
 
 
 def simulator_url(settings: Settings) -> str:
-    """Return where the simulator of this data directory is: that of ``mdp up``, else on the port of the settings."""
+    """Return where the simulator is: as the settings say, else that of ``mdp up``, else on the port of the settings."""
+    if settings.simulator.url is not None:
+        return settings.simulator.url
     services = read_services(settings)
     return services.simulator_url if services else f"http://127.0.0.1:{settings.simulator.port}"
 
@@ -134,10 +156,11 @@ def require_simulator(settings: Settings, exchanges: Iterable[Exchange]) -> None
         return
     url = urlsplit(simulator_url(settings))
     try:
-        socket.create_connection((str(url.hostname), int(url.port or 80)), timeout=2).close()
+        port = url.port or {"https": 443}.get(url.scheme, 80)
+        socket.create_connection((str(url.hostname), port), timeout=2).close()
     except OSError as error:
-        raise ConfigError(
-            "MDP_SIMULATOR__PORT",
-            got=url.port,
-            expected=f"the port of a running simulator ({error.strerror}); start it with `make up` or `mdp simulate`",
-        ) from error
+        said = f"of a running simulator ({error.strerror or error}); start it with `make up` or `mdp simulate`"
+        if settings.simulator.url is not None:
+            where = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"  # without a password
+            raise ConfigError("MDP_SIMULATOR__URL", got=where, expected=f"the address {said}") from error
+        raise ConfigError("MDP_SIMULATOR__PORT", got=url.port, expected=f"the port {said}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,32 +21,34 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from mdp.config.masking import masked_value
+from mdp.config.environment_names import ENVIRONMENTS, environment_file
+from mdp.config.exchange_sections import ExchangesSettings
+from mdp.config.isolation import violations
+from mdp.config.masking import masked_setting
+from mdp.config.problems import JSON_EXPECTED, expected_of, variable
 from mdp.config.sections import (
+    AlertSettings,
+    ApiSettings,
     BigQuerySettings,
     BusSettings,
     DagsterSettings,
     DvolSettings,
-    ExchangesSettings,
     GapsSettings,
+    LiveSettings,
+    LogSettings,
     MaintenanceSettings,
     SimulatorSettings,
 )
 from mdp.domain.market import MARKETS, Exchange, Market
 from mdp.errors import ConfigError
 
-ENVIRONMENTS: tuple[str, ...] = (
-    "local-dev",
-    "local-integration",
-    "central-dev",
-    "integration-test",
-    "staging",
-    "production-paper",
-    "production-live",
-)
-
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 """The checkout this package is run from."""
+
+
+def _own_data_dir(validated: dict[str, Any]) -> Path:
+    name = validated.get("env", "local-dev")
+    return PROJECT_ROOT / "data" if name == "local-dev" else PROJECT_ROOT / "data" / str(name)
 
 
 class Settings(BaseSettings):
@@ -53,12 +56,19 @@ class Settings(BaseSettings):
 
     Attributes:
         env: Name of the environment.
-        data_dir: Where everything generated goes: lake, Dagster's storage, state of running services.
+        data_dir: Where everything generated goes: lake, Dagster's storage, state of running services. Not given:
+            ``data`` of the checkout in local-dev, below it a folder of the environment's name elsewhere, so that no
+            environment meets another's candles.
         store: ``duckdb``: the local lake with DuckDB as its SQL. ``bigquery``: the central store.
         simulated: Whether an exchange without a ``rest_url`` of its own means the simulator.
         markets: What is collected, spelled ``binance:BTC-USDT``: some or all of ``mdp.domain.market.MARKETS``.
         workers: Processes that work at the same time: of a backfill, and runs that Dagster lets run at once.
+        mode: ``live``: feeds run, buffers are kept and stored. ``backtest``: storage is read, and no feed may start.
         memory_mb_per_market: What a worker may hold of one market's candles at a time.
+        cpu_share: Share of this machine's cores that backfills may use, all their processes together, rounded up to
+            whole cores. Feeds and the service have them all.
+        history_days: How many days before today a backfill begins that names no start. None: with the first day of
+            each market.
     """
 
     model_config = SettingsConfigDict(
@@ -79,12 +89,17 @@ class Settings(BaseSettings):
         "production-paper",
         "production-live",
     ] = "local-dev"
-    data_dir: Path = PROJECT_ROOT / "data"
+    data_dir: Path = Field(default_factory=_own_data_dir)
     store: Literal["duckdb", "bigquery"] = "duckdb"
     simulated: bool = False
     markets: tuple[str, ...] = tuple(str(market) for market in MARKETS)
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     memory_mb_per_market: Annotated[int, Field(ge=64, le=16_384)] = 256
+    cpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    history_days: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    mode: Literal["live", "backtest"] = "live"
+    log: LogSettings = LogSettings()
+    alerts: AlertSettings = AlertSettings()
     bus: BusSettings = BusSettings()
     exchanges: ExchangesSettings = ExchangesSettings()
     simulator: SimulatorSettings = SimulatorSettings()
@@ -93,6 +108,8 @@ class Settings(BaseSettings):
     gaps: GapsSettings = GapsSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     bigquery: BigQuerySettings = BigQuerySettings()
+    live: LiveSettings = LiveSettings()
+    api: ApiSettings = ApiSettings()
 
     @field_validator("data_dir", mode="before")
     @classmethod
@@ -157,9 +174,22 @@ class Settings(BaseSettings):
         return self.data_dir / "dagster"
 
     @property
+    def dagster_home(self) -> Path:
+        """Where the ``dagster.yaml`` is that Dagster's processes go by."""
+        if self.dagster.instance == "kubernetes":  # the chart of Dagster writes it
+            return Path(os.environ.get("DAGSTER_HOME") or "/opt/dagster/dagster_home")
+        own = self.dagster.instance
+        return PROJECT_ROOT if own == "sqlite" else PROJECT_ROOT / "deploy" / "dagster" / own
+
+    @property
     def spool_dir(self) -> Path:
         """Where answered pages wait until the slice they belong to is stored."""
         return self.data_dir / "spool"
+
+    @property
+    def keys_file(self) -> Path:
+        """Where hashes of the API's keys are."""
+        return self.api.keys_file or self.data_dir / "api" / "keys.json"
 
     @property
     def run_dir(self) -> Path:
@@ -176,7 +206,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment variables over the environment's TOML file over the defaults."""
-        name = _require_environment(init_settings().get("env", environment_name()))
+        name = require_environment(init_settings().get("env", environment_name()))
         toml = TomlConfigSettingsSource(settings_cls, environment_file(name))
         return init_settings, env_settings, toml
 
@@ -198,18 +228,18 @@ def environment_name() -> str:
     Raises:
         ConfigError: a name we do not know; the message lists those we do.
     """
-    return _require_environment(os.environ.get("MDP_ENV", "local-dev"))
+    return require_environment(os.environ.get("MDP_ENV", "local-dev"))
 
 
-def _require_environment(name: object) -> str:
+def require_environment(name: object) -> str:
+    """Return the name of an environment.
+
+    Raises:
+        ConfigError: a name we do not know; the message lists those we do.
+    """
     if not (isinstance(name, str) and name in ENVIRONMENTS):
         raise ConfigError("MDP_ENV", got=name, expected=f"one of {', '.join(ENVIRONMENTS)}")
     return name
-
-
-def environment_file(name: str) -> Path:
-    """Return the TOML file of an environment."""
-    return Path(__file__).parent / "environments" / f"{name}.toml"
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -219,38 +249,41 @@ def load_settings(**overrides: Any) -> Settings:
         overrides: Values that win over both, by field name; for tests and embedding.
 
     Raises:
-        ConfigError: names the first setting that is wrong, what it was and what is expected.
+        ConfigError: names the first setting that is wrong, what it was and what is expected; wrong is too what would
+            reach another environment. ``mdp config check`` names all.
     """
     _refuse_unknown_variables()
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
-        name = "MDP_" + "__".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(
-            name, got=masked_value(first.get("input")), expected=_expected(first["type"], first["msg"])
-        ) from error
+        path = tuple(str(part) for part in first["loc"])
+        name = variable(*path)
+        # the value of a name we do not know may be a secret in the wrong place
+        got = "…" if first["type"] == "extra_forbidden" else masked_setting(path, first.get("input"))
+        raise ConfigError(name, got=got, expected=expected_of(first["type"], first["msg"])) from error
     except SettingsError as error:
         # the only trace of the variable in this error is its message: field "markets" from source …
         field = re.search(r'field "(\w+)"', str(error))
         name = f"MDP_{field[1]}".upper() if field else "MDP_…"
         raise ConfigError(
-            name, got=masked_value(os.environ.get(name)), expected='JSON, such as ["…"] or {"…": …}'
+            name, got=masked_setting((field[1],) if field else (), os.environ.get(name)), expected=JSON_EXPECTED
         ) from error
+    for problem in violations(settings)[:1]:
+        raise ConfigError(problem.setting, got=problem.got, expected=problem.expected)
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
 
 
 def _refuse_unknown_variables() -> None:
-    """A misspelt variable would otherwise be ignored, and the default used in silence."""
-    known = [f"MDP_{field.upper()}" for field in Settings.model_fields]
-    for name in os.environ:
-        if name.upper().startswith("MDP_") and name.upper().split("__")[0] not in known:
-            raise ConfigError(name, got=name, expected=f"a name that begins with one of {', '.join(known)}")
+    for name in unknown_variables(os.environ)[:1]:
+        known = ", ".join(variable(field) for field in Settings.model_fields)
+        raise ConfigError(name, got=name, expected=f"a name that begins with one of {known}")
 
 
-def _expected(kind: str, message: str) -> str:
-    """What pydantic says of a wrong value, so that it reads well after the word "expected"."""
-    if kind == "extra_forbidden":
-        return "the name of a setting"
-    said = message.removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
-    return said.split(", got ")[0]
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Return those names that are meant for us and that we do not know.
+
+    A misspelt variable would otherwise be ignored, and the default used in silence.
+    """
+    known = [variable(field) for field in Settings.model_fields]
+    return [name for name in names if name.upper().startswith("MDP_") and name.upper().split("__")[0] not in known]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.config.services import (
     Services,
     exchange_settings,
@@ -122,6 +122,14 @@ class TestASimulatorThatDoesNotAnswer:
         port.close()
         with pytest.raises(ConfigError, match="start it with `make up` or `mdp simulate`, got " + str(number)):
             require_simulator(settings, Exchange)
+
+    def test_the_error_names_the_address_where_one_was_given(self, tmp_path, port):
+        number = port.getsockname()[1]
+        port.close()
+        settings = load_settings(data_dir=tmp_path, simulator={"url": f"http://me:secret@127.0.0.1:{number}"})
+        with pytest.raises(ConfigError, match=f"got 'http://127.0.0.1:{number}'") as error:
+            require_simulator(settings, Exchange)
+        assert error.value.setting == "MDP_SIMULATOR__URL"
 
     def test_it_is_not_asked_for_exchanges_that_have_an_address(self, tmp_path, port):
         number = port.getsockname()[1]

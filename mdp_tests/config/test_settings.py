@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import TomlConfigSettingsSource
 
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.config.settings import ENVIRONMENTS, PROJECT_ROOT, Settings, load_settings
 from mdp.domain.market import MARKETS, Exchange
 from mdp.errors import ConfigError
@@ -82,7 +83,7 @@ class TestWhereTheyComeFrom:
 
     def test_the_environment_asked_for_by_argument_reads_the_file_of_that_name(self):
         assert load_settings(env="staging").store == "bigquery"
-        assert load_settings(env="staging").exchanges.okx.rest_url == "https://www.okx.com"
+        assert load_settings(env="staging").bigquery.dataset == "market_data_staging"
 
     def test_the_bus_of_simulated_exchanges_is_in_the_data_directory_that_of_real_ones_is_the_users(
         self, monkeypatch, tmp_path
@@ -250,4 +251,5 @@ def test_both_lists_of_environments_agree():
 
 
 def test_every_exchange_has_settings():
-    assert set(load_settings().exchanges.model_dump()) == {exchange.value for exchange in Exchange}
+    given = load_settings().exchanges
+    assert [given.of(exchange) for exchange in Exchange] == [ExchangeSettings()] * len(Exchange)
