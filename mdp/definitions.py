@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -11,7 +12,10 @@ from typing import Any
 import dagster as dg
 
 from mdp.config.settings import load_settings
+from mdp.defs.processes import bring_counts_once, is_dagsters_own
 from mdp.defs.resources import platform_resources
+from mdp.defs.run_workers import watched_in_process_executor
+from mdp.logs import configure_logs
 
 
 @cache
@@ -33,10 +37,14 @@ def build(resources: Mapping[str, Any]) -> dg.Definitions:
 
     Steps run inside the process of their run: a process for each step costs 6 to 7 s of importing.
     """
-    return dg.Definitions.merge(discovered(), dg.Definitions(resources=resources, executor=dg.in_process_executor))
+    return dg.Definitions.merge(discovered(), dg.Definitions(resources=resources, executor=watched_in_process_executor))
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """What ``dagster dev``, ``dg`` and the workers of a backfill load."""
-    return build(platform_resources(load_settings()))
+    settings = load_settings()
+    if is_dagsters_own(sys.argv):
+        configure_logs(settings)
+        bring_counts_once(settings)
+    return build(platform_resources(settings))

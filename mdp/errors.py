@@ -11,6 +11,9 @@
     │   ├── RateLimited          429, 418, 403; .retry_after_s               a retry can help
     │   ├── RequestRejected      unknown symbol, bad range, geo block, 4xx   no
     │   └── PayloadError         200 with a body we cannot read; .is_transient decides
+    ├── BusUnavailable           the bus cannot be reached now           a retry can help
+    ├── LeaseHeld                another process does this already       a retry can help
+    ├── DagsterUnavailable       Dagster does not answer; says what to start  a retry can help
     ├── DataError
     │   ├── SchemaMismatch       lists every differing column                no
     │   ├── InvariantViolation   .failures: rule -> rows                     no
@@ -40,19 +43,35 @@ class MdpError(Exception):
 
 
 class ConfigError(MdpError):
-    """A setting is missing or wrong; a person must act."""
+    """A setting is missing or wrong; a person must act.
+
+    Attributes:
+        setting: The variable that gives it.
+        got: What came.
+        expected: What should have come.
+    """
 
     def __init__(self, setting: str, *, got: object, expected: str) -> None:
         super().__init__(f"{setting}: expected {expected}, got {got!r}")
         self.setting = setting
+        self.got = got
+        self.expected = expected
 
 
 class InputError(MdpError):
-    """An argument is wrong."""
+    """An argument is wrong.
+
+    Attributes:
+        field: Its name.
+        got: What came.
+        expected: What should have come.
+    """
 
     def __init__(self, field: str, *, got: object, expected: str) -> None:
         super().__init__(f"{field}: expected {expected}, got {got!r}")
         self.field = field
+        self.got = got
+        self.expected = expected
 
 
 class ExchangeError(MdpError):
@@ -116,6 +135,34 @@ class PayloadError(ExchangeError):
         self.body = body
         self.is_transient = is_transient
         self.retryable = is_transient
+
+
+class BusUnavailable(MdpError):
+    """The bus cannot be reached now, or answers nothing that can be read; what was asked may have happened."""
+
+    retryable = True
+
+
+class DagsterUnavailable(MdpError):
+    """Dagster's webserver or daemon does not do now what was asked of it; what to start is in the message."""
+
+    retryable = True
+
+
+class LeaseHeld(MdpError):
+    """Another process holds the lease of what only one may do.
+
+    Attributes:
+        lease: Its name, such as ``feed/binance``.
+        holder: Who has it.
+    """
+
+    retryable = True
+
+    def __init__(self, lease: str, holder: str) -> None:
+        super().__init__(f"{lease}: expected to be the only one, but {holder} does it already")
+        self.lease = lease
+        self.holder = holder
 
 
 class DataError(MdpError):

@@ -12,5 +12,6 @@ from mdp.cli.app import main
 __all__ = ["main"]
 
 # The library's own report of a retry is no line for people, and may stand on stdout; a failure that stays is told once
-# by the command. What asks exchanges reports in its place, to the log (``exchanges.asking``).
-retries.set_on_retry_hooks(())
+# by the command. What asks exchanges reports in its place, to the log (``exchanges.asking``), imported before or after.
+_ours = [hook for hook in retries.get_on_retry_hooks() if getattr(hook, "__module__", "").startswith("mdp.")]
+retries.set_on_retry_hooks(_ours)

@@ -12,7 +12,19 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from mdp.cli.commands import collecting, keeping, reading, running
+from mdp.cli.commands import (
+    access,
+    backing_up,
+    collecting,
+    configuring,
+    doctoring,
+    hosts,
+    keeping,
+    live,
+    monitoring,
+    reading,
+    running,
+)
 from mdp.cli.streams import lasting_streams
 from mdp.errors import ConfigError, InputError, MdpError, SnapshotExists, SnapshotMissing
 
@@ -22,13 +34,25 @@ app = typer.Typer(
     name="mdp",
     help="Crypto candles you can trust: collect, judge, resample, store and read them. Times are UTC, ranges are "
     "half-open: --end is not included.",
-    epilog="Exit codes: 0 done; 1 it failed; 2 an argument or setting is wrong; 3 a backfill left minutes that are "
-    "neither stored nor explained; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 it failed; 2 an argument or setting is wrong; 3 minutes of a backfill or a backtest "
+    "are neither stored nor explained; 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _group in (reading, collecting, keeping, running):
+for _group in (
+    reading,
+    collecting,
+    keeping,
+    backing_up,
+    live,
+    running,
+    configuring,
+    doctoring,
+    access,
+    hosts,
+    monitoring,
+):
     _group.register(app)
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -21,16 +21,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mdp.cli.coverage import coverage_json, coverage_table, write_failed_days
 from mdp.cli.output import print_table
 from mdp.cli.workers import Durable, Ended, Work, run_workers, settle_dead_runs
+from mdp.config.reference import load_reference
 from mdp.config.services import require_simulator
 from mdp.config.settings import Settings, load_settings
 from mdp.domain.gaps import Coverage
 from mdp.domain.interval import DAY, Interval, format_time
 from mdp.domain.market import Market
-from mdp.errors import ConfigError
+from mdp.domain.timeframe import Timeframe
+from mdp.errors import ConfigError, InputError
 from mdp.pipeline.coverage import Shortfall, coverage_by_day, days_to_do, failed_days, shortfalls
 from mdp.pipeline.failed_days import FailedDays
 from mdp.ports import CandleStore
-from mdp.reading import parse_days, parse_markets
+from mdp.reading import FIRST_DAY, parse_days, parse_markets
 from mdp.storage import open_store
 
 INCOMPLETE = 3
@@ -60,19 +62,22 @@ class Result:
         return not self.shortfalls and not self.failures and not self.failed_days
 
 
-def run_backfill(markets: Sequence[str] | None, start: str, end: str, *, only_missing: bool, as_json: bool) -> int:
+def run_backfill(
+    markets: Sequence[str] | None, start: str | None, end: str | None, *, only_missing: bool, as_json: bool
+) -> int:
     """Backfill, show the outcome and return the exit code.
+
+    Without ``start`` and ``end`` the days are those of :func:`windows_to_fill`.
 
     Raises:
         InputError: a market, a day or their order is wrong; nothing was started.
         ConfigError: the data directory cannot be written, or the simulator does not answer; nothing was started.
     """
     settings = load_settings()
-    window = parse_days(start, end, datetime.now(UTC))
-    wanted = parse_markets(markets, settings)
+    windows = windows_to_fill(settings, parse_markets(markets, settings), start, end, datetime.now(UTC))
     _require_writable(settings)
-    require_simulator(settings, {market.exchange for market in wanted})
-    result = backfill(settings, wanted, window, only_missing=only_missing)
+    require_simulator(settings, {market.exchange for market in windows})
+    result = backfill_each(settings, windows, only_missing=only_missing)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(_as_json(result)), indent=2) + b"\n")
     else:
@@ -80,12 +85,48 @@ def run_backfill(markets: Sequence[str] | None, start: str, end: str, *, only_mi
     return 0 if result.is_complete else INCOMPLETE
 
 
+def windows_to_fill(
+    settings: Settings, markets: Sequence[Market], start: str | None, end: str | None, now: datetime
+) -> dict[Market, Interval]:
+    """Return the days of each market that are asked for.
+
+    Args:
+        settings: Say how much history they want, when no start is given: so many days before today, or all of it. All
+            of it begins with the day on which a market was listed, where that is established.
+        markets: Which.
+        start: First day; None: as the settings say.
+        end: Day after the last; None: today, so that yesterday is the last.
+        now: Our time.
+
+    Raises:
+        InputError: a day is wrong, or no market has one of those days.
+    """
+    today = Timeframe.D1.floor(now)
+    days = settings.history_days
+    first = FIRST_DAY if days is None else max(today - timedelta(days=days), FIRST_DAY)
+    window = parse_days(first if start is None else start, today if end is None else end, now)
+    if start is not None or days is not None:
+        return dict.fromkeys(markets, window)
+    listed = {market: load_reference().listed_at(market) or FIRST_DAY for market in markets}
+    begins = {market: max(window.start, Timeframe.D1.floor(listed[market])) for market in markets}
+    found = {market: Interval(begin, window.end) for market, begin in begins.items() if begin < window.end}
+    if not found:
+        expected = f"a day after {min(begins.values()).date()}, on which the first of these markets was listed"
+        raise InputError("end", got=str(window.end.date()), expected=expected)
+    return found
+
+
 def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *, only_missing: bool) -> Result:
     """Run the jobs of some markets over whole days and report what is stored afterwards."""
+    return backfill_each(settings, dict.fromkeys(markets, window), only_missing=only_missing)
+
+
+def backfill_each(settings: Settings, windows: Mapping[Market, Interval], *, only_missing: bool) -> Result:
+    """Run the jobs of markets over whole days of each and report what is stored afterwards."""
     store = open_store(settings)
     work = [
         Work(market, part, resumes=only_missing)
-        for market in markets
+        for market, window in windows.items()
         for part in (_missing(store, market, window) if only_missing else [window])
     ]
     ended: list[Ended] = []
@@ -98,10 +139,10 @@ def backfill(settings: Settings, markets: Sequence[Market], window: Interval, *,
     else:
         settle_dead_runs(settings)
     return Result(
-        coverage={market: coverage_by_day(store, market, window) for market in markets},
-        shortfalls=tuple(short for market in markets for short in shortfalls(store, market, window)),
+        coverage={market: coverage_by_day(store, market, window) for market, window in windows.items()},
+        shortfalls=tuple(short for market, window in windows.items() for short in shortfalls(store, market, window)),
         failures=tuple(one for one in ended if one.error),
-        failed_days=tuple(one for market in markets for one in failed_days(store, market, window)),
+        failed_days=tuple(one for market, window in windows.items() for one in failed_days(store, market, window)),
         retried=sum((Counter(one.retried) for one in ended), Counter[str]()),
     )
 

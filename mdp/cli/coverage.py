@@ -22,9 +22,10 @@ from mdp.domain.interval import Interval, format_time
 from mdp.domain.market import Market
 from mdp.pipeline.coverage import total
 from mdp.pipeline.coverage_page import coverage_page
-from mdp.pipeline.coverage_report import CAUSES, MarketReport, report_market
+from mdp.pipeline.coverage_report import CAUSES, MarketReport
 from mdp.pipeline.failed_days import FailedDays
 from mdp.reading import FIRST_DAY, parse_days, parse_markets
+from mdp.reading.reports import failed_json, report
 from mdp.storage import open_store
 
 CoverageByMarket = Mapping[Market, Mapping[date, Coverage]]
@@ -38,10 +39,9 @@ def reports_of(markets: Sequence[str] | None, start: str | None, end: str | None
     """
     settings, now = load_settings(), datetime.now(UTC)
     store = open_store(settings)
-    is_asked = bool(start or end)
-    window = parse_days(start or FIRST_DAY, end or now.date(), now) if is_asked else Interval(FIRST_DAY, now)
+    window = parse_days(start or FIRST_DAY, end or now.date(), now) if start or end else None
     wanted = parse_markets(markets, settings)
-    return [report_market(store, market, window, is_whole=is_asked) for market in wanted]
+    return [report(store, market, window, now) for market in wanted]
 
 
 def show_coverage(
@@ -168,17 +168,4 @@ def _json_row(row: _Summary, failed: Iterable[FailedDays]) -> dict[str, Any]:
         "missing": {cause: slots for cause, slots in row.missing.items() if slots},
         "permanent": row.permanent,
         "failed": [failed_json(one) for one in failed],
-    }
-
-
-def failed_json(one: FailedDays) -> dict[str, Any]:
-    """Return a stretch of days whose latest attempt failed, for machines; ``end`` is not part of it."""
-    return {
-        "start": str(one.window.start.date()),
-        "end": str(one.window.end.date()),
-        "error": one.error,
-        "message": one.message,
-        "retryable": one.retryable,
-        "attempts": one.attempts,
-        "failed_at": format_time(one.failed_at),
     }

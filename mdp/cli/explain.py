@@ -35,6 +35,7 @@ _STATES: Mapping[State, str] = {
     State.UNJUDGED: "Not stored: its day was asked for, and no good answer for it, and no gap, is recorded. "
     "`mdp heal` judges the day again.",
     State.BEFORE_LISTING: "Not stored.",
+    State.SEEN_MISSING: "Not stored: a feed asked for it, and the exchange gave none. Its day is not collected yet.",
     State.UNFETCHED: "Not stored, and nobody asked for it or got an answer.",
     State.FORMING: "Not stored: its time is not over yet.",
     State.TO_COME: "Not stored: its time is still to come.",
@@ -113,7 +114,7 @@ def _candle(found: Explanation) -> Text | Table:
 
 def _as_answered(found: Explanation) -> str:
     if found.answer is None or found.row is None:
-        return "no good answer is stored"
+        return "no good answer is stored" if found.is_collected else "received live, and its day is not collected yet"
     if found.equals_answer:
         return "yes"
     columns = {"dvol": "close"} if "dvol" in found.row else {name: name for name in VALUE_COLUMNS}

@@ -15,15 +15,11 @@ import polars as pl
 from mdp.cli.coverage import reports_of
 from mdp.cli.output import write_rows
 from mdp.config.settings import load_settings
-from mdp.domain.candles import REVISION_SCHEMA
-from mdp.domain.dvol import LENGTHS
 from mdp.domain.interval import Interval
-from mdp.domain.revisions import each_change_once
-from mdp.domain.timeframe import Timeframe
 from mdp.errors import InputError
 from mdp.pipeline.coverage_report import CAUSES, STRETCH_SCHEMA
-from mdp.ports import REVISIONS, Slice
 from mdp.reading import FIRST_DAY, parse_markets, parse_window
+from mdp.reading.reports import revisions_of
 from mdp.storage import open_store
 
 
@@ -59,13 +55,7 @@ def show_revisions(
     """
     settings, now = load_settings(), datetime.now(UTC)
     window = parse_window(start or FIRST_DAY, end or now) if start or end else Interval(FIRST_DAY, now)
-    store = open_store(settings)
-    found = [REVISION_SCHEMA.to_frame()]
-    for market in parse_markets(markets, settings):
-        lengths = LENGTHS if market.is_volatility_index else (Timeframe.M1,)
-        of_market = each_change_once(store.read(REVISIONS, Slice(market, lengths, window)))
-        found.append(of_market.sort("open_time", maintain_order=True))
-    rows = pl.concat(found)
+    rows = revisions_of(open_store(settings), parse_markets(markets, settings), window)
     write_rows(_for_people(rows) if format_ == "table" else rows, format_, output)
     if rows.is_empty():
         sys.stderr.write("mdp: nothing was revised there\n")

@@ -13,12 +13,15 @@ from typing import Any
 
 import msgspec
 
+from mdp.bus.counted import bring_counts
 from mdp.cli.heal import Order
 from mdp.config.settings import load_settings
 from mdp.definitions import defs
+from mdp.defs.cores import yield_to_others
 from mdp.defs.heal_launching import launch_heal
 from mdp.defs.healing import HealConfig
 from mdp.defs.launching import fail_orphans, opened_instance, owned
+from mdp.logs import bound, configure_logs
 
 
 def main() -> None:
@@ -33,13 +36,16 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = load_settings()
+    yield_to_others(settings.cpu_share)
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    configure_logs(settings)
+    bring_counts(settings)
     definitions = defs()
     locks = settings.run_dir / "runs"
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with opened_instance(settings.run_dir) as instance:
         fail_orphans(instance, locks)
-        with owned(order.run_id, locks):
+        with owned(order.run_id, locks), bound(run_id=order.run_id):
             ended = launch_heal(
                 definitions,
                 instance,

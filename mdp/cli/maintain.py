@@ -18,6 +18,7 @@ from mdp.config.settings import load_settings
 from mdp.domain.market import Market
 from mdp.pipeline.disk import Room, disk_uses, free_bytes, rooms
 from mdp.pipeline.maintenance import Plan, Upkeep, maintain, require_maintained, total_use
+from mdp.pipeline.tidying import tidy
 from mdp.ports import DiskUse, Vacuum
 from mdp.sources import open_spool, utc_now
 from mdp.storage import open_store
@@ -35,12 +36,17 @@ def run_maintain(*, is_dry: bool, as_json: bool) -> None:
     plan = Plan(settings.maintenance, utc_now(), tuple(map(Market.parse, settings.markets)), is_dry)
     done = list(maintain(open_store(settings), plan))
     pages = open_spool(settings, utc_now).sweep(dry_run=is_dry)
+    leftovers = tidy(settings, plan.now, is_dry=is_dry)
     if as_json:
         report = {"dry_run": is_dry, "tables": [asdict(one) for one in done], "pages": asdict(pages)}
+        report["leftovers"] = asdict(leftovers)
         _write_json(report)
     else:
         print_table(_maintained_table(done))
-        _say_pages(pages, is_dry=is_dry)
+        _say_removed("pages that nobody came back for", pages, is_dry=is_dry)
+        _say_removed("old logs and other leftovers", leftovers, is_dry=is_dry)
+        if is_dry:
+            sys.stdout.write("nothing was changed; joining small files cannot be foretold and is left out\n")
     sys.stdout.flush()
     require_maintained(done)
 
@@ -72,12 +78,10 @@ def _arrow(before: str, after: str) -> str:
     return after if before == after else f"{before} → {after}"
 
 
-def _say_pages(pages: Vacuum, *, is_dry: bool) -> None:
-    if pages.files:
+def _say_removed(what: str, removed: Vacuum, *, is_dry: bool) -> None:
+    if removed.files:
         verb = "would be removed" if is_dry else "were removed"
-        sys.stdout.write(f"{pages.files:,} pages that nobody came back for, {size_text(pages.size_bytes)}, {verb}\n")
-    if is_dry:
-        sys.stdout.write("nothing was changed; joining small files cannot be foretold and is left out\n")
+        sys.stdout.write(f"{removed.files:,} {what}, {size_text(removed.size_bytes)}, {verb}\n")
 
 
 def show_storage(*, as_json: bool) -> None:

@@ -24,6 +24,14 @@ class Format(StrEnum):
     ARROW = "arrow"
 
 
+class WhenMissing(StrEnum):
+    """What is done about a range of a backtest of which something is missing that is not explained."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
+    GENERATE = "generate"
+
+
 Start = Annotated[str, typer.Option(help="First day or time, included: 2024-12-30 or 2024-12-30T08:00Z.")]
 End = Annotated[str, typer.Option(help="First day or time that is not included any more: 2024-12-31.")]
 Markets = Annotated[
@@ -32,6 +40,13 @@ Markets = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
 RowFormat = Annotated[
     Format, typer.Option("--format", "-f", metavar="FORMAT", help="table, csv, json, parquet or arrow.")
+]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="TIME", help="What was stored at that time: 2025-01-15T12:00Z.")
+]
+Snapshot = Annotated[str | None, typer.Option("--snapshot", metavar="NAME", help="What that snapshot holds.")]
+Timeframes = Annotated[
+    list[str] | None, typer.Option("--timeframe", "-t", help="1m, 5m, … 1d; repeat it. Default: all.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")]
 

@@ -17,7 +17,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
-from mdp.config.settings import PROJECT_ROOT, Settings
+from mdp.config.settings import Settings
 from mdp.errors import MdpError
 
 PR_SET_PDEATHSIG = 1
@@ -30,7 +30,7 @@ class ServiceDied(MdpError):
 def dagster_environment(settings: Settings) -> dict[str, str]:
     """Return the variables with which any of Dagster's own commands finds this project."""
     return {
-        "DAGSTER_HOME": str(PROJECT_ROOT),
+        "DAGSTER_HOME": str(settings.dagster_home),
         "DAGSTER_STORAGE_DIR": str(settings.dagster_dir),
         "DAGSTER_COMPUTE_LOGS_DIR": str(settings.dagster_dir / "storage"),
         # With the setting in dagster.yaml alone, the webserver still makes folders for it beside that file.

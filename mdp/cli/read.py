@@ -30,11 +30,16 @@ def read_candles(
     as_of: str | None = None,
     snapshot: str | None = None,
 ) -> None:
-    """Read candles and write them; a table on a terminal leaves out what the question already says."""
+    """Read candles and write them."""
     rows = read(market, timeframe, start, end, as_of=as_of, snapshot=snapshot)
-    write_rows(_for_people(rows) if format_ == "table" else rows, format_, output)
+    write_candles(rows, format_, output)
     if rows.is_empty():
         _say_why_empty(market, as_of, snapshot)
+
+
+def write_candles(rows: pl.DataFrame, format_: str, output: Path | None) -> None:
+    """Write candles of one market; a table on a terminal leaves out what the question already says."""
+    write_rows(_for_people(rows) if format_ == "table" else rows, format_, output)
 
 
 def read_side_by_side(

@@ -10,8 +10,10 @@ from pathlib import Path
 from mdp.config.settings import load_settings
 from mdp.domain.interval import parse_time
 from mdp.errors import InputError
+from mdp.logs import configure_logs
 from mdp.simulator.lines import Line
-from mdp.simulator.server import serve
+from mdp.simulator.server import HOST, serve
+from mdp.simulator.simulation import DEFAULT_STREAM_RATE
 
 
 def run_simulator(
@@ -22,6 +24,9 @@ def run_simulator(
     *,
     scenario: str | None = None,
     line: Line | None = None,
+    speed: float = 1.0,
+    stream_rate: float = DEFAULT_STREAM_RATE,
+    host: str = HOST,
 ) -> None:
     """Serve until interrupted; where a setting has the port or the seed, None means what it says.
 
@@ -32,15 +37,20 @@ def run_simulator(
         seed: Of everything invented.
         scenario: A scenario file, or the name of a carried one.
         line: Latency and bandwidth of every exchange.
+        speed: Simulated seconds in a real one.
+        stream_rate: Messages a second that one market's stream has at most.
+        host: Address to listen on.
 
     Raises:
-        InputError: the time, the folder, the scenario or the port cannot be used.
+        InputError: the time, the speed, the folder, the scenario, the address or the port cannot be used.
     """
     try:
         start = parse_time(now) if now else None
     except ValueError as error:
         raise InputError("now", got=now, expected=str(error).removeprefix("expected ").partition(", got")[0]) from None
-    default = load_settings().simulator
+    settings = load_settings()
+    configure_logs(settings)
+    default = settings.simulator
     serve(
         default.port if port is None else port,
         data,
@@ -48,4 +58,7 @@ def run_simulator(
         default.seed if seed is None else seed,
         scenario=scenario,
         line=line,
+        speed=speed,
+        stream_rate=stream_rate,
+        host=host,
     )

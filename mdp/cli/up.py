@@ -1,4 +1,4 @@
-"""``mdp up``: simulator, Dagster and two weeks of candles on this machine, until Ctrl-C.
+"""``mdp up``: simulator, Dagster, page and API, and two weeks of candles on this machine, until Ctrl-C.
 
 Not here: what the services do; how processes are started and ended (``processes``).
 """
@@ -52,7 +52,8 @@ def run_up() -> int:
     with _only_one(settings) as is_first:
         if not is_first:
             services = read_services(settings)
-            console.print(f"already running: {services.ui_url if services else 'in another shell'}")
+            where = services and (services.api_url or services.ui_url)
+            console.print(f"already running: {where or 'in another shell'}")
             return 0
         try:
             with ExitStack() as started:
@@ -67,6 +68,7 @@ def _run(settings: Settings, console: Console, started: ExitStack) -> int:
         pid=os.getpid(),
         simulator_url=f"http://127.0.0.1:{free_port(settings.simulator.port)}",
         ui_url=f"http://127.0.0.1:{free_port(settings.dagster.port)}",
+        api_url=f"http://127.0.0.1:{free_port(settings.api.port)}",
     )
     simulator = _service(
         started, settings, "simulator", ["-m", "mdp.simulator", "--port", services.simulator_url.rpartition(":")[2],
@@ -79,12 +81,17 @@ def _run(settings: Settings, console: Console, started: ExitStack) -> int:
         started, settings, "dagster", ["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1",
                                        "-p", services.ui_url.rpartition(":")[2]],
     )  # fmt: skip
+    api_port = str(services.api_url).rpartition(":")[2]
+    service = _service(
+        started, settings, "serve", ["-m", "mdp.cli", "serve", "--host", "127.0.0.1", "--port", api_port]
+    )
     markets = parse_markets(None, settings)
     console.print(f"Collecting {len(markets)} markets, 2024-12-25 to 2025-01-07; stored days are not asked again.")
     result = backfill(settings, markets, RECORDED_WEEKS, only_missing=True)
+    _wait_until_up("serve", service, f"{services.api_url}/healthz", settings)
     _wait_until_up("dagster", dagster, f"{services.ui_url}/server_info", settings)
     _say_where_to_look(console, services, result)
-    return _watch({"simulator": simulator, "dagster": dagster}, settings)
+    return _watch({"simulator": simulator, "dagster": dagster, "serve": service}, settings)
 
 
 def _prepare_dagster(settings: Settings) -> None:
@@ -168,10 +175,11 @@ def _say_where_to_look(console: Console, services: Services, result: Result) -> 
     for failure in result.failures:
         console.print(f"FAILED {failure.work.market}: {failure.error}", markup=False)
     console.print(
-        f"\n[bold]Dagster[/bold]    {services.ui_url}\n"
-        f"[bold]Simulator[/bold]  {services.simulator_url}/healthz\n"
-        f"[bold]Read[/bold]       {shown} read binance:BTC-USDT 1h --start 2024-12-30 --end 2024-12-31\n"
-        f"[bold]Coverage[/bold]   {shown} coverage\n\nCtrl-C stops what was started here.",
+        f"\n[bold]Page and API[/bold]  {services.api_url}\n"
+        f"[bold]Dagster[/bold]       {services.ui_url}\n"
+        f"[bold]Simulator[/bold]     {services.simulator_url}/healthz\n"
+        f"[bold]Read[/bold]          {shown} read binance:BTC-USDT 1h --start 2024-12-30 --end 2024-12-31\n"
+        f"[bold]Coverage[/bold]      {shown} coverage\n\nCtrl-C stops what was started here.",
         highlight=False,
         soft_wrap=True,
     )

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
+from mdp.bus.bandwidth import open_bandwidth
 from mdp.cli.backfill import INCOMPLETE, Result, backfill
 from mdp.cli.output import print_table
 from mdp.config.services import exchange_settings, require_simulator
@@ -71,7 +72,9 @@ async def _verify(settings: Settings, files: Sequence[StoredFile]) -> Verdict:
     async with AsyncExitStack() as stack:
         published = {}
         for exchange in sorted({file.market.exchange for file in files}):
-            digests = PublishedDigests(exchange, exchange_settings(settings, exchange))
+            digests = PublishedDigests(
+                exchange, exchange_settings(settings, exchange), bandwidth=open_bandwidth(settings, exchange)
+            )
             published[exchange] = (await stack.enter_async_context(digests)).sha256
         return await verify_files(files, published)
 

@@ -15,11 +15,14 @@ from typing import IO, Any
 
 import msgspec
 
+from mdp.bus.counted import bring_counts
 from mdp.cli.workers import NO_DAEMON
-from mdp.config.settings import load_settings
+from mdp.config.settings import Settings, load_settings
 from mdp.definitions import defs
+from mdp.defs.cores import yield_to_others
 from mdp.defs.launching import fail_lost, fail_orphans, launch_range, opened_instance, owned
 from mdp.domain.market import Market
+from mdp.logs import bound, configure_logs
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -39,6 +42,12 @@ def _private_channel() -> IO[bytes]:
     return channel
 
 
+def _prepare(settings: Settings) -> None:
+    yield_to_others(settings.cpu_share)
+    configure_logs(settings)
+    bring_counts(settings)
+
+
 def main() -> None:
     """Work until stdin ends."""
     channel = _private_channel()
@@ -49,6 +58,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = load_settings()
+    _prepare(settings)
     definitions = defs()
     locks = settings.run_dir / "runs"
     logging.getLogger("dagster").setLevel(logging.ERROR)
@@ -59,7 +69,7 @@ def main() -> None:
         say(kind="ready")
         for line in sys.stdin.buffer:
             order = msgspec.json.decode(line, type=Order)
-            with owned(order.run_id, locks):
+            with owned(order.run_id, locks), bound(run_id=order.run_id):
                 outcome = launch_range(
                     definitions,
                     instance,

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from sqlalchemy.exc import InterfaceError, OperationalError
 
+from mdp.counts import COUNTS
 from mdp.errors import MdpError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
 class StepRetries:
     """How a step is tried again after the store could not keep what it made, though it may a little later.
+
+    So it is after Dagster's own storage could not be told of it: a server that is started again is back in a moment.
 
     What an exchange does not give is asked for again inside the step, and only that (``pipeline.rounds``); trying the
     whole step again would ask for everything.
@@ -49,6 +53,7 @@ def as_failure(retries: StepRetries = NEVER, metadata: Mapping[str, Any] | None 
     try:
         yield
     except MdpError as error:
+        COUNTS.add("mdp_step_failures", 1, type(error).__name__)
         notes: list[str] = getattr(error, "__notes__", [])
         failure = dg.Failure(
             description="\n".join([str(error), *notes]),
@@ -58,3 +63,7 @@ def as_failure(retries: StepRetries = NEVER, metadata: Mapping[str, Any] | None 
         if not retries.apply_to(error):
             raise failure from error
         raise dg.RetryRequested(max_retries=retries.attempts, seconds_to_wait=retries.delay_s) from failure
+    except (InterfaceError, OperationalError) as error:  # Dagster tells its storage of each event where it happens
+        if not retries.attempts:
+            raise
+        raise dg.RetryRequested(max_retries=retries.attempts, seconds_to_wait=retries.delay_s) from error

@@ -15,6 +15,8 @@ from mdp.config.settings import Settings
 from mdp.defs.failures import as_failure
 from mdp.defs.metadata import day_metadata, records_table, tallies_metadata
 from mdp.defs.partitions import key_of
+from mdp.defs.queue import PLACE_TAG, WORK
+from mdp.defs.run_workers import watched_in_process_executor
 from mdp.domain.interval import Interval, format_time
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
@@ -90,7 +92,8 @@ def heal(
 
 @dg.job(
     name="heal_job",
-    executor_def=dg.in_process_executor,
+    executor_def=watched_in_process_executor,
+    tags={PLACE_TAG: WORK},
     description="Find what is missing, damaged or no longer made of the layer below, heal it from all sources, and "
     "compare before with after.",
 )

@@ -13,11 +13,13 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
+from mdp.counts import COUNTS
 from mdp.defs.evaluations import CHECK_NAME, evaluations, verdicts_of
 from mdp.defs.failures import StepRetries, as_failure
 from mdp.defs.metadata import day_metadata, failures_table
 from mdp.defs.partitions import key_of, slices_of
 from mdp.domain.timeframe import Timeframe
+from mdp.logs import bound
 from mdp.pipeline.batches import Batch, keep
 from mdp.pipeline.failed_days import NotCollected
 from mdp.ports import CandleStore, Slice
@@ -80,10 +82,13 @@ class CandleIOManager(dg.IOManager):
         """
         said: dict[str, Any] = {}
         stored = 0
-        with as_failure(self._retries, said), _closed_after(obj.batches):
+        about = {"run_id": context.run_id, "asset": context.asset_key.to_user_string()}
+        with bound(**about), as_failure(self._retries, said), _closed_after(obj.batches):
             try:
                 for batch in obj.batches:
-                    keep(self._store, batch)
+                    with bound(market=str(batch.part.market), partition=str(batch.part.window.start.date())):
+                        keep(self._store, batch)
+                    COUNTS.add("mdp_partitions_stored", len(batch.days), about["asset"])
                     stored += len(batch.days)
                     yield from self._reported(context, batch)  # type: ignore[misc]
             except NotCollected as error:

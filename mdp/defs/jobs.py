@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from mdp.defs.partitions import key_of
+from mdp.defs.queue import PLACE_TAG, WORK
 from mdp.domain.market import SPOT_EXCHANGES, SPOT_MARKETS, VOLATILITY_MARKETS, Market
 
 RANGE_START = "dagster/asset_partition_range_start"
@@ -21,18 +22,21 @@ MARKET_TAG = "mdp/market"
 candles_job = dg.define_asset_job(
     "candles_job",
     selection=dg.AssetSelection.assets("raw_ohlcv", "ohlcv", "ohlcv_resampled"),
+    tags={PLACE_TAG: WORK},  # on runs too that do not pass the queue: it counts them
     description="Collect, judge and resample the candles of some days of some markets.",
 )
 
 dvol_job = dg.define_asset_job(
     "dvol_job",
     selection=dg.AssetSelection.assets("raw_dvol", "dvol"),
+    tags={PLACE_TAG: WORK},
     description="Collect and judge the volatility index of some days of some currencies.",
 )
 
 agreement_job = dg.define_asset_job(
     "agreement_job",
     selection=dg.AssetSelection.assets("market_coverage"),
+    tags={PLACE_TAG: WORK},
     description="Report the coverage of all markets, and compare what is stored with the clock, with the other "
     "exchanges and with the exchange's own candles; name what is left failed.",
 )

@@ -16,6 +16,7 @@ from mdp.defs.metadata import records_table
 from mdp.domain.market import Market
 from mdp.pipeline.disk import free_bytes, rooms
 from mdp.pipeline.maintenance import Plan, Upkeep, maintain, require_maintained, total_use
+from mdp.pipeline.tidying import tidy
 from mdp.ports import CandleStore, Clock, DiskUse, Vacuum
 from mdp.sources import open_spool
 
@@ -58,7 +59,9 @@ def maintain_tables(
         done.append(one)
         context.log.info(_line(one))
     pages = open_spool(settings, clock).sweep(dry_run=config.dry_run)
+    leftovers = tidy(settings, plan.now, is_dry=config.dry_run)
     metadata = upkeep_metadata(done, pages, is_dry=config.dry_run) | disk_metadata(settings)
+    metadata["leftovers removed"] = leftovers.files
     for one in done:
         if one.table in _OBSERVED and one.after is not None:
             yield dg.AssetObservation(one.table, description="Room on the disk", metadata=use_metadata(one.after))

@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from mdp.bus.report import BudgetReport
+from mdp.counts import COUNTS
 from mdp.domain.market import Exchange
 from mdp.pipeline.batches import DayReport
 from mdp.pipeline.collect import Tally
@@ -138,6 +140,18 @@ def coverage_metadata(reports: Sequence[MarketReport]) -> dict[str, Any]:
             f"![coverage by market and {map_.unit}](data:image/png;base64,{picture})"
         )
     return metadata
+
+
+def tell_coverage(reports: Sequence[MarketReport], now: datetime) -> None:
+    """Say for Prometheus how much of each market there was when it was looked at."""
+    for one in reports:
+        market = str(one.market)
+        if one.share is not None:
+            COUNTS.set("mdp_coverage_ratio", one.share, market)
+        for cause in CAUSES:
+            COUNTS.set("mdp_missing_candles", one.total(cause), market, cause)
+        COUNTS.set("mdp_partitions_not_collected", sum(failed.days for failed in one.failed), market)
+    COUNTS.set("mdp_coverage_reported_timestamp_seconds", now.timestamp())
 
 
 def failures_table(failures: Iterable[FailedDays]) -> dg.TableMetadataValue:

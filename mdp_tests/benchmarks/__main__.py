@@ -1,4 +1,5 @@
-"""``make bench``: every benchmark, or those named on the command line: ``data``, ``rest``, ``archive``, ``quota``.
+"""``make bench``: every benchmark, or those named on the command line: ``data``, ``rest``, ``archive``, ``quota``,
+``buffers``, ``live``, ``bodies``, ``streams``, ``serving``, ``scaling``.
 
 Prints the tables of ``docs/BENCHMARKS.md`` and keeps the figures below ``data/benchmarks``. Not here: what is measured.
 """
@@ -14,7 +15,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mdp.config.settings import PROJECT_ROOT
-from mdp_tests.benchmarks import data_plane, fetching, quota_share
+from mdp_tests.benchmarks import (
+    api_bodies,
+    data_plane,
+    fetching,
+    live,
+    live_rebuild,
+    quota_share,
+    scaling,
+    serving,
+    streams,
+)
 
 
 def _data() -> Any:
@@ -42,7 +53,35 @@ def _quota() -> Any:
     return quota_share.run_all()
 
 
-BENCHMARKS: dict[str, Callable[[], Any]] = {"data": _data, "rest": _rest, "archive": _archive, "quota": _quota}
+def _buffers() -> Any:
+    return live_rebuild.run()
+
+
+def _bodies() -> Any:
+    return api_bodies.run()
+
+
+def _serving() -> Any:
+    return serving.run()
+
+
+def _streams() -> Any:
+    return streams.run()
+
+
+def _scaling() -> Any:
+    return scaling.run()
+
+
+def _live() -> Any:
+    return live.run()
+
+
+BENCHMARKS: dict[str, Callable[[], Any]] = {
+    "data": _data, "rest": _rest, "archive": _archive, "quota": _quota, "buffers": _buffers, "live": _live,
+    "bodies": _bodies, "streams": _streams, "serving": _serving,
+    "scaling": _scaling,
+}  # fmt: skip
 
 
 def main(names: list[str]) -> None:

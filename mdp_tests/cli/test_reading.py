@@ -16,8 +16,9 @@ from mdp.config.settings import load_settings
 from mdp.domain.candles import CANDLE_SCHEMA, GAP_SCHEMA
 from mdp.domain.revisions import find_revisions
 from mdp.domain.timeframe import Timeframe
-from mdp.ports import GAPS, OHLCV, REVISIONS, Slice
+from mdp.ports import FETCHES, GAPS, OHLCV, REVISIONS, Slice
 from mdp.storage import open_store
+from mdp_tests.pipeline.test_failed_days import fetched
 from mdp_tests.pipeline.test_report_by_day import gap
 from mdp_tests.support.builders import MARKET, at, candles, every_minute, frame, window
 
@@ -30,7 +31,7 @@ HOUR = ("--start", "2024-12-30T10:00Z", "--end", "2024-12-30T11:00Z")
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """A lake with one day: 10:00 was revised on the day after it came, 10:30 is missing."""
+    """A lake with one collected day: 10:00 was revised on the day after it came, 10:30 is missing."""
     folder = tmp_path_factory.mktemp("looking")
     store = open_store(load_settings(data_dir=folder))
     part = Slice(MARKET, (Timeframe.M1,), window("2024-12-30", "2024-12-31"))
@@ -40,6 +41,7 @@ def data_dir(tmp_path_factory):
     new = rows.with_columns(
         pl.when(is_revised).then(value).otherwise(name).alias(name) for name, value in answered.items()
     )
+    store.append(FETCHES, fetched("2024-12-30", at("2025-01-01")))
     store.append(REVISIONS, find_revisions(rows, new, revised_at=at("2026-01-04")))
     store.replace(OHLCV, part, new)
     store.replace(

@@ -10,7 +10,7 @@ import pytest
 
 from mdp.config.settings import PROJECT_ROOT
 from mdp.defs.jobs import RANGE_END, RANGE_START
-from mdp.defs.queue import EXCHANGE_TAG, ExchangeQueue, exchange_of, limits
+from mdp.defs.queue import EXCHANGE_TAG, PLACE_TAG, ExchangeQueue, exchange_of, limits
 from mdp_tests.support.workplace import Workplace
 
 BTC, ETH = "2024-12-30|binance:BTC-USDT", "2024-12-31|binance:ETH-USDT"
@@ -34,9 +34,11 @@ def test_the_exchange_of_a_run_is_read_from_its_partitions(tags, exchange):
 @pytest.mark.parametrize(("workers", "of_one_exchange"), [(1, 1), (2, 1), (8, 7)])
 def test_the_runs_of_one_exchange_leave_a_place_to_the_others(workers, of_one_exchange):
     told = limits(workers)
-    assert told["max_concurrent_runs"] == workers
+    assert told["max_concurrent_runs"] == -1, "a limit on all would count the live run"
     assert told["tag_concurrency_limits"] == [
-        {"key": EXCHANGE_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": of_one_exchange}
+        {"key": PLACE_TAG, "value": "work", "limit": workers},
+        {"key": PLACE_TAG, "value": "live", "limit": 1},
+        {"key": EXCHANGE_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": of_one_exchange},
     ]
 
 
@@ -55,10 +57,11 @@ def test_dagster_reads_its_limits_from_our_settings_and_a_queued_run_gets_its_ta
         queue = instance.run_coordinator
         assert isinstance(queue, ExchangeQueue)
         told = instance.get_concurrency_config().run_queue_config
-        assert (told.max_concurrent_runs, told.tag_concurrency_limits[0]["limit"]) == (5, 4)
+        assert [one["limit"] for one in told.tag_concurrency_limits] == [5, 1, 4]
         run = instance.create_run_for_job(nothing, tags={RANGE_START: BTC, RANGE_END: ETH})
         queue.tag(run)
-        assert instance.get_run_by_id(run.run_id).tags[EXCHANGE_TAG] == "binance"
+        tags = instance.get_run_by_id(run.run_id).tags
+        assert (tags[EXCHANGE_TAG], tags[PLACE_TAG]) == ("binance", "work")
 
 
 @pytest.mark.slow

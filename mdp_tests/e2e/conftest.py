@@ -45,6 +45,10 @@ class Up:
     def ui_url(self) -> str:
         return re.search(r"Dagster\s+(http://127\.0\.0\.1:\d+)", self.text)[1]
 
+    @property
+    def api_url(self) -> str:
+        return re.search(r"Page and API\s+(http://127\.0\.0\.1:\d+)", self.text)[1]
+
     def graphql(self, query: str, **variables: Any) -> Any:
         """Ask the webserver as the UI does."""
         answer = httpx.post(

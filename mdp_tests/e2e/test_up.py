@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import httpx
 import pytest
 
 from mdp_tests.e2e.conftest import interrupt, start_up
@@ -100,11 +101,19 @@ def ranges(statuses, *lists):
 def test_it_says_where_to_look_and_everything_is_there(up, capsys):
     with capsys.disabled():  # a figure to read, not to judge: how busy the machine is, no test can know
         print(f"\nmdp up: first candles after {up.first_candles_s:.1f} s, everything after {up.seconds:.1f} s")
-    assert f"Dagster    {up.ui_url}" in up.text
+    assert up.text.index(up.api_url) < up.text.index(up.ui_url), "what people look at first comes first"
     assert "read binance:BTC-USDT 1h" in up.text
     rows = json.loads(up.workplace.run("coverage", "--json").stdout)
     assert len(rows) == 11
     assert all((row["days"], row["coverage"], row["missing"]) == (14, 1.0, {}) for row in rows)
+
+
+def test_page_and_api_are_there_with_the_collected_candles_and_know_where_dagster_is(up):
+    with httpx.Client(base_url=up.api_url, timeout=60, trust_env=False) as asking:
+        assert asking.get("/").headers["content-type"].startswith("text/html")
+        assert asking.get("/api/v1/service").json()["dagster_url"] == up.ui_url
+        window = {"timeframe": "1h", "start": "2024-12-30", "end": "2024-12-31"}
+        assert len(asking.get("/api/v1/market-data/okx/ETH-USDT/history", params=window).json()["rows"]) == 24
 
 
 def test_the_first_line_is_for_people(up):
@@ -146,7 +155,7 @@ def test_one_partition_launched_from_the_page_is_one_run(up):
 def test_a_second_up_in_the_same_place_says_that_it_is_running(up):
     second = up.workplace.run("up")
     assert second.returncode == 0
-    assert f"already running: {up.ui_url}" in second.stdout
+    assert f"already running: {up.api_url}" in second.stdout
 
 
 @pytest.mark.browser

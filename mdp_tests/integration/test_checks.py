@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from mdp.bus import local_budget
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.config.reference import load_reference
-from mdp.config.sections import ExchangeSettings
 from mdp.domain.market import SPOT_EXCHANGES, Market
 from mdp.domain.resample import resample_all
 from mdp.domain.timeframe import RESAMPLED, Timeframe

@@ -11,7 +11,7 @@ from datetime import date
 
 import pytest
 
-from mdp.config.sections import ExchangeSettings
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.domain.interval import Interval
 from mdp_tests.integration.test_interruption import kill_all
 from mdp_tests.support.simulator_process import running_simulator

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from mdp.bus import local_budget
+from mdp.config.exchange_sections import ExchangeSettings
 from mdp.config.reference import load_reference
-from mdp.config.sections import ExchangeSettings
 from mdp.config.settings import load_settings
 from mdp.domain.interval import DAY
 from mdp.domain.market import Market

@@ -21,6 +21,7 @@ from mdp.domain.market import Market
 from mdp.domain.timeframe import RESAMPLED, Timeframe
 from mdp.ports import DVOL, GAPS, OHLCV, RAW_OHLCV, REJECTED_OHLCV, Slice
 from mdp.storage import open_store
+from mdp_tests.support.simulator_control import exchange_urls
 
 
 @dataclass
@@ -36,11 +37,7 @@ class Workplace:
 
     @property
     def environment(self) -> dict[str, str]:
-        urls = {
-            f"MDP_EXCHANGES__{name}__REST_URL": f"{self.simulator_url}/{name.lower()}"
-            for name in ("BINANCE", "BYBIT", "OKX", "DERIBIT")
-            if self.simulator_url
-        }
+        urls = exchange_urls(self.simulator_url) if self.simulator_url else {}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MDP_", "DAGSTER_"))}
         return {**inherited, "MDP_DATA_DIR": str(self.data_dir), **urls, **self.extra}
 

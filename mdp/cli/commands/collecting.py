@@ -13,8 +13,16 @@ from mdp.cli.options import AsJson, Markets, flowing_help
 
 
 def backfill(
-    start: Annotated[str, typer.Option(help="First day, included: 2024-12-25.")],
-    end: Annotated[str, typer.Option(help="Day after the last: 2025-01-08.")],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="First day, included: 2024-12-25. Default: MDP_HISTORY_DAYS before today; without it, each market's "
+            "first."
+        ),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Day after the last: 2025-01-08. Default: today, so that yesterday is the last.")
+    ] = None,
     market: Markets = None,
     missing: Annotated[bool, typer.Option("--missing", help="Only days that are not complete yet.")] = False,
     as_json: AsJson = False,

@@ -10,12 +10,20 @@ from typing import Annotated
 
 import typer
 
-from mdp.cli.options import AsJson, End, Format, Markets, Output, RowFormat, Start, flowing_help
+from mdp.cli.options import (
+    AsJson,
+    AsOf,
+    End,
+    Format,
+    Markets,
+    Output,
+    RowFormat,
+    Snapshot,
+    Start,
+    WhenMissing,
+    flowing_help,
+)
 
-AsOf = Annotated[
-    str | None, typer.Option("--as-of", metavar="TIME", help="What was stored at that time: 2025-01-15T12:00Z.")
-]
-Snapshot = Annotated[str | None, typer.Option("--snapshot", metavar="NAME", help="What that snapshot holds.")]
 FirstDay = Annotated[
     str | None, typer.Option("--start", help="First day, included: 2024-12-25. Default: the first one stored.")
 ]
@@ -31,10 +39,22 @@ def read(
     end: End,
     as_of: AsOf = None,
     snapshot: Snapshot = None,
+    missing: Annotated[
+        WhenMissing | None,
+        typer.Option(
+            help="Read as a backtest does, without a candle that closes after --end, and refuse a range that is not "
+            "whole, allow it, or generate what is missing."
+        ),
+    ] = None,
     format_: RowFormat = Format.TABLE,
     output: Output = None,
 ) -> None:
     """Read stored candles. What is not stored is absent; nothing is filled in."""
+    if missing is not None:
+        from mdp.cli.backtest import read_as_backtest
+
+        asked = (market, timeframe, start, end, format_.value, output)
+        raise typer.Exit(read_as_backtest(*asked, missing=missing.value, as_of=as_of, snapshot=snapshot))
     from mdp.cli.read import read_candles
 
     read_candles(market, timeframe, start, end, format_.value, output, as_of=as_of, snapshot=snapshot)

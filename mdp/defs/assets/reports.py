@@ -4,15 +4,21 @@ Not here: counting and drawing (``pipeline.coverage_report``, ``pipeline.heat_ma
 (``defs.agreement``).
 """
 
+from datetime import timedelta
+
 import dagster as dg
 
 from mdp.config.settings import Settings
-from mdp.defs.metadata import coverage_metadata
+from mdp.defs.metadata import coverage_metadata, tell_coverage
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
 from mdp.pipeline.coverage_report import report_market
 from mdp.ports import CandleStore, Clock
 from mdp.reading import FIRST_DAY
+
+NIGHTLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
+"""The report is made each night. The one asset with such a policy: one of candles would be satisfied by any partition
+of any market, and a single market at work would hide eight dead ones; ``is_fresh`` beside this report looks at each."""
 
 
 @dg.asset(
@@ -20,6 +26,7 @@ from mdp.reading import FIRST_DAY
     group_name="reports",
     owners=["team:market-data"],
     kinds={"python", "polars"},
+    freshness_policy=NIGHTLY,
 )
 def market_coverage(
     store: dg.ResourceParam[CandleStore], settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]
@@ -33,4 +40,5 @@ def market_coverage(
     """
     until_now = Interval(FIRST_DAY, clock())
     reports = [report_market(store, market, until_now) for market in map(Market.parse, settings.markets)]
+    tell_coverage(reports, clock())
     return dg.MaterializeResult(metadata=coverage_metadata(reports))

@@ -1,0 +1,68 @@
+"""Runs that were to be launched anew, and were not: told of once more to whoever launches them.
+
+A run that fails is written in three steps: its event, its status, and that it will be retried. Dagster's daemon follows
+the events; when it looks between the first two, it finds a run that has not failed, and never looks again. The run's
+backfill then waits for ever. Not here: which runs are tried again (``run_retries`` in ``dagster.yaml``).
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.storage.dagster_run import RunsFilter
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, WILL_RETRY_TAG
+
+SETTLED_S = 60.0
+"""Dagster's daemon launches a run anew within seconds; one that failed so long ago it does not know of."""
+
+MOST_TIMES = 5
+"""So often a failure is told; whoever does not listen by then has other reasons."""
+
+_AGE = timedelta(days=1)
+
+
+def overlooked(instance: dg.DagsterInstance, *, now: float) -> list[dg.DagsterRun]:
+    """Return the runs that failed, are to be launched anew, and were not.
+
+    Args:
+        instance: Of Dagster.
+        now: Seconds since 1970.
+
+    Returns:
+        Those of the last day, without runs of backfills that have ended or were deleted.
+    """
+    lately = datetime.fromtimestamp(now, UTC) - _AGE
+    failed = RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "true"}, updated_after=lately)
+    return [
+        one.dagster_run
+        for one in instance.get_run_records(failed)
+        if AUTO_RETRY_RUN_ID_TAG not in one.dagster_run.tags
+        and one.end_time is not None
+        and one.end_time < now - SETTLED_S
+        and _is_wanted(instance, one.dagster_run)
+    ]
+
+
+def _is_wanted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    backfill_id = run.tags.get(BACKFILL_ID_TAG)
+    backfill = None if backfill_id is None else instance.get_backfill(backfill_id)
+    if backfill_id is not None and (backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES):
+        return False
+    told = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
+    return len(told) < MOST_TIMES
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Has runs launched anew that were lost with their process, and whose end Dagster's daemon overlooked.",
+)
+def lost_retries_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Tell the failure of each such run once more."""
+    found = overlooked(context.instance, now=time.time())
+    for run in found:
+        said = "It is to be launched anew and was not: its failure is told once more."
+        context.instance.report_run_failed(run, said)
+        context.log.warning(f"run {run.run_id}: {said}")
+    return dg.SkipReason(f"{len(found)} runs were overlooked")

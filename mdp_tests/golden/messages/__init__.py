@@ -1,0 +1,1 @@
+"""Messages of streams as the exchanges document them, and what they must be read as."""
