@@ -75,11 +75,18 @@ class InputError(MdpError):
 
 
 class ExchangeError(MdpError):
-    """An exchange did not give what was asked."""
+    """An exchange did not give what was asked.
+
+    Attributes:
+        exchange: Which one.
+        failed: Requests that failed until a whole fetch was given up, by name of the error: who asks again tells of
+            them too.
+    """
 
     def __init__(self, exchange: str, message: str) -> None:
         super().__init__(f"{exchange}: {message}")
         self.exchange = exchange
+        self.failed: Mapping[str, int] = {}
 
 
 class ExchangeUnavailable(ExchangeError):

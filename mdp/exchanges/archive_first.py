@@ -27,7 +27,7 @@ from mdp.domain.interval import DAY, Interval, merge, subtract
 from mdp.domain.market import Exchange, Market
 from mdp.domain.rules import RULES, Asked
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import ConfigError
+from mdp.errors import ConfigError, ExchangeError
 from mdp.exchanges.archive_downloads import WAITS, Downloads
 from mdp.exchanges.archive_files import Archive, Effort
 from mdp.exchanges.archive_reader import ArchiveReader, Taken
@@ -146,7 +146,13 @@ class ArchiveFirst:
         effort = Effort()
         taken = await self._reader.take(market, days, effort)
         plan = _plan(window, taken, self._reader.page_slots)
-        answers = [await self._source.fetch(market, timeframe, stretch) for stretch in plan.stretches]
+        answers: list[Fetched] = []
+        try:
+            for stretch in plan.stretches:
+                answers.append(await self._source.fetch(market, timeframe, stretch))
+        except ExchangeError as error:
+            error.failed = _repeats(effort, answers) + Counter(error.failed)
+            raise
         if taken:
             _log.info("%s %s: %d files, %d stretches of REST", market, window, len(taken), len(plan.stretches))
         return _put_together(taken, answers, plan, effort)
@@ -195,16 +201,17 @@ def _put_together(taken: Sequence[Taken], answers: Sequence[Fetched], plan: _Pla
     """Files and REST, in the order of ``open_time``; REST only where no file has told already, and nothing twice."""
     files = [one.rows for one in taken]
     frames = files + [_without_echoes(_without(answer.rows, plan.settled), files) for answer in answers]
-    retried = Counter({reason: times for reason, times in effort.retried.items() if times > 0})
-    for answer in answers:
-        retried.update(answer.retried)
     return Fetched(
         rows=_in_order(frames),
         requests=effort.requests + sum(answer.requests for answer in answers),
-        retried=dict(retried),
+        retried=dict(_repeats(effort, answers)),
         waited_s=effort.waited_s + sum(answer.waited_s for answer in answers),
         files=tuple(one.file for one in taken),
     )
+
+
+def _repeats(effort: Effort, answers: Sequence[Fetched]) -> Counter[str]:
+    return sum((Counter(answer.retried) for answer in answers), +effort.retried)
 
 
 def _without(rows: pl.DataFrame, settled: Sequence[Interval]) -> pl.DataFrame:

@@ -72,12 +72,12 @@ class Tally:
 
     Attributes:
         answered: Requests that were answered, with whatever status.
-        retried: Requests that were sent again: name of the error that was the reason, to a count.
+        failed: Requests that failed, and had to be sent again: name of the error, to a count.
         waited_s: Seconds that requests waited for the budget, added up.
     """
 
     answered: int = 0
-    retried: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
     waited_s: float = 0.0
 
 
@@ -162,8 +162,6 @@ class Asker:
         # Booked before leave is taken, which would otherwise hold its room of the quota meanwhile.
         async with self._turnstile, Receiving(self._bandwidth, self._usual_size) as receiving:
             leave, permit = await self._enter(question, tally)
-            if failures:
-                tally.retried[failures[-1]] += 1
             try:
                 with Counted(self._exchange, leave.waited_s, failures[-1] if failures else None) as counted:
                     outcome = await self._send(question, leave, permit)
@@ -174,6 +172,7 @@ class Asker:
                     return read(outcome.answer)
             except ExchangeError as error:
                 failures.append(type(error).__name__)
+                tally.failed[failures[-1]] += 1
                 if permit.is_probe and isinstance(error, ExchangeUnavailable):
                     raise self._circuit_open(str(error)) from error  # one probe at a time: it is not repeated here
                 raise

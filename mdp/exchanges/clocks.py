@@ -70,5 +70,5 @@ class ExchangeClock:
         try:
             return await self._asker.ask(replace(self._question, send=send), read, own)
         finally:
-            tally.retried += own.retried
+            tally.failed += own.failed
             tally.waited_s += own.waited_s

@@ -20,7 +20,7 @@ from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.quota import Usage
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import InputError
+from mdp.errors import ExchangeError, InputError
 from mdp.exchanges.asking import Asker, Question, Tally
 from mdp.exchanges.clocks import ExchangeClock
 from mdp.exchanges.frames import Asked, join_pages
@@ -144,12 +144,16 @@ class PagedSource(ABC):
         """
         self._require_offered(market, timeframe)
         run = Run(market, timeframe, self._settle)
-        run.offset = await self._exchange_clock.offset(run.tally)
-        now = self._clock() + run.offset
-        reachable = Interval(window.start, max(window.start, min(window.end, now + _FUTURE_ASKED)))
-        frames = await self._read_all(self.pages(reachable, timeframe, now), run)
+        try:
+            run.offset = await self._exchange_clock.offset(run.tally)
+            now = self._clock() + run.offset
+            reachable = Interval(window.start, max(window.start, min(window.end, now + _FUTURE_ASKED)))
+            frames = await self._read_all(self.pages(reachable, timeframe, now), run)
+        except ExchangeError as error:
+            error.failed = dict(run.tally.failed)
+            raise
         tally = run.tally
-        return Fetched(join_pages(frames), tally.answered, dict(tally.retried), tally.waited_s, clock_ahead=run.offset)
+        return Fetched(join_pages(frames), tally.answered, dict(tally.failed), tally.waited_s, clock_ahead=run.offset)
 
     @abstractmethod
     def pages(self, window: Interval, timeframe: Timeframe, now: datetime) -> list[Page]:

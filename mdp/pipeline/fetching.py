@@ -9,15 +9,16 @@ import asyncio
 import contextvars
 import queue
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mdp.domain.interval import Interval
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import MdpError
+from mdp.errors import ExchangeError, MdpError
 from mdp.pipeline.rounds import Rounds, speaks_for_exchange, speaks_for_slice
 from mdp.ports import CandleSource, Clock, Fetched, OpenSource, Slice
 
@@ -69,12 +70,17 @@ class Missed:
 
 @dataclass(slots=True)
 class _Wanted:
-    """A slice on its way: how often it was tried, and why it is still missing."""
+    """A slice on its way: how often it was tried, why it is still missing, which requests failed until now."""
 
     ask: Ask
     attempts: int = 0
     error: MdpError | None = None
     failed_at: datetime | None = None
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def got(self, fetched: Fetched) -> Got:
+        """Say that it came, and what was repeated for it: what failed in earlier rounds was asked again as well."""
+        return Got(self.ask, replace(fetched, retried=dict(self.failed + Counter(fetched.retried))))
 
 
 @dataclass(slots=True)
@@ -251,9 +257,11 @@ class _Crew:
             fetched = await source.fetch(one.ask.part.market, one.ask.timeframe, one.ask.window)
         except MdpError as error:
             one.error, one.failed_at = error, self.clock()
+            if isinstance(error, ExchangeError):
+                one.failed.update(error.failed)
         else:
             one.error = None
-            self.deliver(Got(one.ask, fetched))
+            self.deliver(one.got(fetched))
         return one.error
 
     async def _source(self, exchange: Exchange) -> CandleSource:

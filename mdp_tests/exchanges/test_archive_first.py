@@ -95,6 +95,17 @@ def test_every_file_is_recorded_as_it_was_received(world, rest):
     assert (fetched.requests, rest.asked) == (0, [])
 
 
+def test_a_fetch_that_rest_ends_says_what_failed_of_files_and_of_what_rest_gave(world, rest):
+    world.at("2025-01-03T00:30Z")
+    world.spoil("BTCUSDT-1m-2024-12-31.zip", 503, lambda content: content)
+    world.spoil("BTCUSDT-1m-2025-01-02.zip", 404)
+    rest.error = ExchangeUnavailable("binance", "503")
+    rest.error.failed = {"ExchangeUnavailable": 4}
+    with pytest.raises(ExchangeUnavailable) as caught:
+        world.fetch(BTC, "2024-12-31T00:00Z", "2025-01-03T00:00Z", rest)
+    assert caught.value.failed == {"ExchangeUnavailable": 5}
+
+
 def test_hours_around_whole_days_and_days_without_a_file_come_from_rest(world, rest):
     world.at("2025-01-03T00:30Z")
     world.spoil("BTCUSDT-1m-2025-01-02.zip", 404)

@@ -212,16 +212,16 @@ def test_repeats_are_counted_by_their_reason_and_waits_are_added_up():
     tally = Tally()
     send = _scripted(GONE, RateLimited("okx", "slow", retry_after_s=0.01), GONE, GONE, GOOD)
     _ask(send, tally=tally, budget=EasyBudget(wait_s=0.25), attempts=5)
-    assert tally.retried == {"ExchangeUnavailable": 3, "RateLimited": 1}
+    assert tally.failed == {"ExchangeUnavailable": 3, "RateLimited": 1}
     assert tally.waited_s == 5 * 0.25
     assert tally.answered == 2
 
 
-def test_the_last_failure_is_no_repeat():
+def test_the_last_failure_is_counted_too_for_who_asks_again():
     tally = Tally()
     with pytest.raises(ExchangeUnavailable):
         _ask(_scripted(GONE, GONE, GONE), tally=tally, attempts=3)
-    assert tally.retried == {"ExchangeUnavailable": 2}
+    assert tally.failed == {"ExchangeUnavailable": 3}
 
 
 def test_a_cool_down_that_the_budget_refuses_to_wait_for_is_reported_and_nothing_is_sent():
@@ -231,7 +231,7 @@ def test_a_cool_down_that_the_budget_refuses_to_wait_for_is_reported_and_nothing
     with pytest.raises(RateLimited) as caught:
         _ask(_scripted(), budget=budget, tally=tally)
     assert caught.value.retry_after_s == pytest.approx(600, abs=5)
-    assert (budget.given, tally.retried, len(budget.cooled)) == ([], {}, 1)
+    assert (budget.given, tally.failed, len(budget.cooled)) == ([], {}, 1)
 
 
 async def _fails(asker, times, step=GONE):

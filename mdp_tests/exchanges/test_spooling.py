@@ -184,6 +184,14 @@ def test_a_source_closes_its_budget_once_and_gives_back_every_leave(wire_class):
     assert seen.fetched.waited_s == 5 * 0.5
 
 
+def test_a_source_that_gives_up_says_which_requests_failed():
+    wire = OkxWire()
+    bad = [Reply("", status=503), Reply("<html>"), Reply("", status=503), Reply("", status=503)]
+    with pytest.raises(ExchangeUnavailable) as caught:
+        fetch(wire, recent(wire, wire.max_rows), bad, attempts=4)
+    assert caught.value.failed == {"ExchangeUnavailable": 3, "PayloadError": 1}
+
+
 def test_a_long_window_takes_no_more_tasks_than_pages_in_flight():
     wire = OkxWire()
     tasks = []

@@ -34,9 +34,10 @@ STEPS = ((SPOT_MARKETS, FROM_FILES, "true"), (SPOT_MARKETS, FROM_REST, "false"),
 IMPATIENT = {
     f"MDP_EXCHANGES__{name.upper()}__{field}": value
     for name in EXCHANGES
-    for field, value in (("TIMEOUT_S", "2"), ("ATTEMPTS", "6"), ("PROBE_AFTER_S", "1"))
+    for field, value in (("TIMEOUT_S", "2"), ("ATTEMPTS", "10"), ("PROBE_AFTER_S", "1"))
 }
-"""An hour in minutes: what takes long for ever is given up after two seconds."""
+"""An hour in minutes: what takes long for ever is given up after two seconds. No request is given up though one in ten
+meets six faults in a row: it would break off those beside it, and what these met nobody could count."""
 
 PAYLOAD, LIMITED, UNAVAILABLE = "PayloadError", "RateLimited", "ExchangeUnavailable"
 LIMITED_CODES = {-1003, 10006, 10429, 50011, 50013, 10028}

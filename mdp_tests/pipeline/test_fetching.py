@@ -84,6 +84,14 @@ def test_an_exchange_that_is_down_is_asked_again_after_the_others_were_served():
     assert naps.seconds == [20]
 
 
+def test_what_failed_in_an_earlier_round_is_told_with_what_came_for_it_was_asked_again():
+    down, slow = ExchangeUnavailable("bybit", "503"), RateLimited("bybit", "429", retry_after_s=1)
+    down.failed, slow.failed = {"ExchangeUnavailable": 4, "PayloadError": 1}, {"RateLimited": 2, "PayloadError": 1}
+    answers = list(fetch(asks(BYBIT, BINANCE), failing({BYBIT: [down, slow]})))
+    told = {answer.ask.part.market: answer.fetched.retried for answer in answers}
+    assert told == {BINANCE: {}, BYBIT: {"ExchangeUnavailable": 4, "PayloadError": 2, "RateLimited": 2}}
+
+
 def test_only_what_is_still_missing_is_asked_again():
     second = date(2024, 12, 30)
 
