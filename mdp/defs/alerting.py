@@ -208,7 +208,7 @@ def _of_checks(failed: Sequence[FailedCheck]) -> Iterator[Alert]:
 
 
 def due(alerts: Iterable[Alert], state: State, *, now: float, repeat_after_s: float) -> list[Alert]:
-    """Return what is to be sent now: what waits, then what was not sent for a while.
+    """Return what is to be sent now: what waits, then what was not sent for a while, then how many more there are.
 
     Args:
         alerts: Of this look.
@@ -216,16 +216,24 @@ def due(alerts: Iterable[Alert], state: State, *, now: float, repeat_after_s: fl
         now: Seconds since 1970; a clock that was set back repeats an alert rather than swallow it.
         repeat_after_s: So long the same alert is not sent again.
     """
-    wanted = {alert.identity: alert for alert in state.waiting}
+    waiting = {alert.identity: alert for alert in state.waiting if alert.kind != "too_many"}
+    new: dict[str, Alert] = {}
     for alert in alerts:
         last = state.sent.get(alert.identity)
         if last is None or not 0 <= now - last < repeat_after_s:
-            wanted[alert.identity] = alert
-    found = list(wanted.values())
-    if len(found) > MOST_AT_ONCE:
-        rest = len(found) - MOST_AT_ONCE
-        found = [*found[:MOST_AT_ONCE], Alert("too_many", "alerts", f"And {rest} more alerts; see Dagster.")]
-    return found
+            (waiting if alert.identity in waiting else new)[alert.identity] = alert
+    found = [*waiting.values(), *list(new.values())[:MOST_AT_ONCE]]
+    more = max(0, len(new) - MOST_AT_ONCE) + _counted("too_many", state.waiting)
+    return [*found, _count("too_many", more, f"And {more} more alerts; see Dagster.")] if more else found
+
+
+def _count(kind: str, alerts: int, text: str) -> Alert:
+    """Return what stands for alerts that are not told one by one."""
+    return Alert(kind, "alerts", text, {"alerts": str(alerts)})
+
+
+def _counted(kind: str, waiting: Iterable[Alert]) -> int:
+    return sum(int(alert.fields.get("alerts", 0)) for alert in waiting if alert.kind == kind)
 
 
 def state_after(
@@ -235,9 +243,11 @@ def state_after(
     lately = {name: at for name, at in state.sent.items() if 0 <= facts.now - at < repeat_after_s}
     waiting = list(unsent)
     if len(waiting) > MOST_WAITING:
-        lost = len(waiting) - MOST_WAITING + 1
+        named = [alert for alert in unsent if alert.kind != "given_up"]
+        kept = named[len(named) - MOST_WAITING + 1 :]
+        lost = len(named) - len(kept) + _counted("given_up", unsent)
         said = f"{lost} alerts could not be sent and were given up; see Dagster."
-        waiting = [Alert("given_up", "alerts", said), *waiting[lost:]]
+        waiting = [_count("given_up", lost, said), *kept]
     known = {one: at for one, at in (state.known | facts.happened()).items() if at > facts.now - 2 * OVERLAP_S}
     return State(facts.now, lately | {alert.identity: facts.now for alert in sent}, tuple(waiting), known)
 
