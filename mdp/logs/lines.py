@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import traceback
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
+
+from mdp.logs.secrets import MASK, names_secret
 
 LONGEST_BYTES = 4_096
 """So much is written to a pipe in one piece, whichever processes write (POSIX ``PIPE_BUF`` of Linux)."""
@@ -46,7 +49,7 @@ class Spelling:
             "logger": str(event.pop("logger", "")),
         }
         for name, value in {**_of_dagster(record), **event}.items():
-            said[_cut(name, 64)] = self._value(value)
+            said[_cut(name, 64)] = MASK if value is not None and names_secret(name) else self._value(value)
         if stack:
             hidden = "\n".join(_cut(one, _LONGEST_VALUE) for one in self._hide(stack).splitlines())
             said["exception"] = _cut_middle(hidden, _LONGEST_STACK)
@@ -56,8 +59,10 @@ class Spelling:
         return line
 
     def _value(self, value: object) -> Any:
-        if value is None or isinstance(value, bool | int | float):
+        if value is None or isinstance(value, bool | int):
             return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)  # JSON has no other numbers
         return _cut(self._hide(value if isinstance(value, str) else repr(value)), _LONGEST_VALUE)
 
 

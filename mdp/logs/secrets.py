@@ -18,13 +18,17 @@ MASK = "***"
 _SHORTEST = 6
 """A shorter password would be found in innocent words; that of a URL is masked where the URL is."""
 
+_SECRET_WORDS = r"(?:api[_-]?key|(?:private|secret|access)[_-]?key|secret|passwd|password|token|signature)"
+"""What the name of a secret ends with, whatever stands before: ``PGPASSWORD``, ``accessToken``, ``X-MBX-APIKEY``."""
+
 _PATTERNS = (
     (re.compile(r"(?<=://)[^\s/?#\"']*@"), f"{MASK}@"),
     (re.compile(r"\bmdp_([0-9A-Za-z]{1,64})_[A-Za-z0-9_-]{8,}"), rf"mdp_\1_{MASK}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{6,}"), rf"\1 {MASK}"),
-    (re.compile(r"(?i)\b((?:x-api-key|api[_-]?key|apikey|secret|passwd|password|token|signature)[\"']?\s*[=:]\s*[\"']?)"
-                r"[^\s&\"',;)}]+"), rf"\1{MASK}"),
+    (re.compile(rf"(?i)({_SECRET_WORDS}[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;)}}]+"), rf"\1{MASK}"),
 )  # fmt: skip
+
+_NAME_OF_SECRET = re.compile(rf"(?i){_SECRET_WORDS}$")
 
 _SECRET_NAMES = ("webhook_url",)
 """Settings that are secret as a whole: whoever knows the address may write there."""
@@ -46,6 +50,16 @@ def hiding(settings: Settings | None = None) -> Callable[[str], str]:
         return shown
 
     return hide
+
+
+def names_secret(name: str) -> bool:
+    """Tell whether a field is called as a secret is, so that its value is not to be shown.
+
+    Examples:
+        >>> names_secret("bus_password"), names_secret("tokens")
+        (True, False)
+    """
+    return _NAME_OF_SECRET.search(name) is not None
 
 
 def _secrets_of(section: BaseModel) -> Iterator[str]:

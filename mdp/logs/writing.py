@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 
 
 class WholeLines(logging.Handler):
@@ -34,13 +35,13 @@ class WholeLines(logging.Handler):
 
     def write(self, line: bytes) -> None:
         """Write bytes that end a line."""
+        stderr = sys.stderr
         try:
-            target = self._target if self._target is not None else sys.stderr.fileno()
+            target = self._target if self._target is not None else stderr.fileno()
         except (OSError, ValueError, AttributeError):  # somebody put another object in its place, such as a test
-            sys.stderr.write(line.decode())
+            with suppress(OSError, ValueError, AttributeError):  # or there is none, or it was closed
+                stderr.write(line.decode())
             return
-        try:
+        with suppress(OSError):  # nobody reads it any more, or the disk is full
             while line:
                 line = line[os.write(target, line) :]
-        except OSError:  # nobody reads it any more, or the disk is full
-            return

@@ -128,7 +128,8 @@ def test_a_secret_is_shown_nowhere_also_not_in_an_exception(log_to, form):
     [
         "MDP_EXCHANGES__BINANCE__API_KEY=hush-hush", "POSTGRES_PASSWORD=hush-hush", "PGPASSWORD=hush-hush",
         '{"access_token": "hush-hush"}', "client_secret: hush-hush", "secret_key=hush-hush", "secretKey='hush-hush'",
-        "aws_secret_access_key=hush-hush", '"private_key": "hush-hush"', "X-MBX-APIKEY: hush-hush", "accessToken=hush-hush",
+        "aws_secret_access_key=hush-hush", '"private_key": "hush-hush"', "X-MBX-APIKEY: hush-hush",
+        "accessToken=hush-hush",
     ],
 )  # fmt: skip
 def test_a_secret_is_known_by_the_end_of_its_name(text):
@@ -138,7 +139,8 @@ def test_a_secret_is_known_by_the_end_of_its_name(text):
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_field_that_is_named_as_a_secret_is_not_shown(log_to, form):
     said = log_to(form)
-    log.info("x", extra={"bus_password": "hush-hush", "api_key": "hush-hush", "key": "shown"})
+    with bound(bus_password="hush-hush", api_key="hush-hush", key="shown"):
+        log.info("x")
     structlog.get_logger("structured").info("x", token="hush-hush", tokens=3)
     assert "hush" not in said.text
     assert "shown" in said.text
