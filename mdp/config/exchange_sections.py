@@ -58,8 +58,8 @@ class ExchangesSettings(Strict):
     Attributes:
         network: Which addresses an exchange has that names none of its own, where exchanges are not simulated:
             ``real``, or ``paper``, the ones for demo trading (``mdp/config/endpoints.toml``).
-        bandwidth_mbit: Million bits a second that all backfills of this data directory together may receive. None:
-            no limit. Live is never held back.
+        bandwidth_mbit: Million bits a second that all backfills of this data directory together may receive on one
+            machine. None: no limit. Live is never held back.
     """
 
     network: Literal["real", "paper"] = "real"

@@ -65,8 +65,8 @@ class Settings(BaseSettings):
         workers: Processes that work at the same time: of a backfill, and runs that Dagster lets run at once.
         mode: ``live``: feeds run, buffers are kept and stored. ``backtest``: storage is read, and no feed may start.
         memory_mb_per_market: What a worker may hold of one market's candles at a time.
-        cpu_share: Share of this machine's cores that backfills may use, all their processes together, rounded up to
-            whole cores. Feeds and the service have them all.
+        cpu_share: Share of this machine's cores that collecting the past may use (backfills, healing, Dagster's runs),
+            all its processes together, rounded up to whole cores. Feeds and the service have them all.
         history_days: How many days before today a backfill begins that names no start. None: with the first day of
             each market.
     """

@@ -2,16 +2,23 @@
 
 A run that fails is written in three steps: its event, its status, and that it will be retried. Dagster's daemon follows
 the events; when it looks between the first two, it finds a run that has not failed, and never looks again. The run's
-backfill then waits for ever. Not here: which runs are tried again (``run_retries`` in ``dagster.yaml``).
+backfill then waits for ever. And a run that it cannot launch in that instant, because the code server is away, it
+gives up for good. Not here: which runs are tried again (``run_retries`` in ``dagster.yaml``).
 """
 
 import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.storage.dagster_run import RunsFilter
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
+    RUN_FAILURE_REASON_TAG,
+    WILL_RETRY_TAG,
+)
 
 SETTLED_S = 60.0
 """Dagster's daemon launches a run anew within seconds; one that failed so long ago it does not know of."""
@@ -21,9 +28,12 @@ MOST_TIMES = 5
 
 _AGE = timedelta(days=1)
 
+_GIVEN_UP = "Failed to retry run"
+"""What the daemon writes beside a run that it could not launch anew."""
+
 
 def overlooked(instance: dg.DagsterInstance, *, now: float) -> list[dg.DagsterRun]:
-    """Return the runs that failed, are to be launched anew, and were not.
+    """Return the runs that failed, are or were to be launched anew, and were not.
 
     Args:
         instance: Of Dagster.
@@ -33,15 +43,24 @@ def overlooked(instance: dg.DagsterInstance, *, now: float) -> list[dg.DagsterRu
         Those of the last day, without runs of backfills that have ended or were deleted.
     """
     lately = datetime.fromtimestamp(now, UTC) - _AGE
-    failed = RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "true"}, updated_after=lately)
+    failed = RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=lately)
     return [
         one.dagster_run
         for one in instance.get_run_records(failed)
         if AUTO_RETRY_RUN_ID_TAG not in one.dagster_run.tags
         and one.end_time is not None
         and one.end_time < now - SETTLED_S
+        and (one.dagster_run.tags.get(WILL_RETRY_TAG) == "true" or _was_given_up(instance, one.dagster_run))
         and _is_wanted(instance, one.dagster_run)
     ]
+
+
+def _was_given_up(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Tell whether the daemon tried to launch a run anew and could not; of a failed step it never tries."""
+    if run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value:
+        return False
+    told = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=False, limit=20)
+    return any(record.event_log_entry.get_dagster_event().message == _GIVEN_UP for record in told.records)
 
 
 def _is_wanted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -56,7 +75,9 @@ def _is_wanted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Has runs launched anew that were lost with their process, and whose end Dagster's daemon overlooked.",
+    description=(
+        "Has runs launched anew that were lost with their process, and that Dagster's daemon overlooked or gave up."
+    ),
 )
 def lost_retries_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Tell the failure of each such run once more."""

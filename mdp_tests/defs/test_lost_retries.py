@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, WILL_RETRY_TAG
 from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, create_run_for_test
@@ -61,6 +63,19 @@ class Daemon:
 
     def look(self) -> None:
         list(self.consumer.run_iteration(self.workspace))
+
+    @contextmanager
+    def code_away(self, code: Path) -> Iterator[None]:
+        """For a while the code cannot be loaded, then it is there again."""
+        before, away = self.workspace, code.with_name("away.py")
+        code.rename(away)
+        target = InProcessTestWorkspaceLoadTarget(before.workspace_load_target.create_origins()[0])
+        with pytest.warns(UserWarning, match="Error loading"):
+            elsewhere = WorkspaceProcessContext(self.instance, target)
+        with elsewhere as self.workspace:
+            yield
+        self.workspace = before
+        away.rename(code)
 
     def started(self, **tags: str) -> dg.DagsterRun:
         return create_run_for_test(
@@ -137,6 +152,26 @@ def test_a_failure_that_was_overlooked_is_told_again_and_the_run_launched_anew_o
         daemon.look()
         assert len(daemon.again(seen)) == len(daemon.again(unseen)) == 1
         assert AUTO_RETRY_RUN_ID_TAG in instance.get_run_by_id(unseen.run_id).tags
+
+
+def test_a_run_that_could_not_be_launched_anew_while_the_code_server_was_away_is_so_later(
+    instance, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mdp.defs.lost_retries.SETTLED_S", -1)
+    with running_daemon(instance, tmp_path) as daemon:
+        run, of_a_step = daemon.started(), daemon.started()
+        with daemon.code_away(tmp_path / "code.py"):
+            daemon.fail(run)
+            instance.report_run_failed(of_a_step, "a step", JobFailureData(None, RunFailureReason.STEP_FAILURE))
+            daemon.look()
+        assert daemon.again(run) == []
+        assert instance.get_run_by_id(run.run_id).tags[WILL_RETRY_TAG] == "false", "Dagster tries again by itself now"
+        assert [one.run_id for one in overlooked(instance, now=time.time())] == [run.run_id]
+        tell(instance)
+        daemon.look()
+        assert len(daemon.again(run)) == 1
+        assert daemon.again(of_a_step) == []
+        assert overlooked(instance, now=time.time()) == []
 
 
 def test_what_is_not_to_be_launched_anew_is_left_alone(instance, tmp_path):
