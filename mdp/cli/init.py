@@ -67,12 +67,15 @@ def _prepare_dagster(settings: Settings) -> str:
                 instance.schedule_storage.all_instigator_state()
             instance.upgrade()
     except _failures() as error:
-        # its message may hold the address with the password
-        said = (
-            f"Dagster's storage ({own.instance}): {type(error).__name__}; is the server there, and the password right?"
-        )
-        raise StorageError(said) from error
+        raise StorageError(f"Dagster's storage ({own.instance}): {_why(error, settings)}") from error
     return f"Dagster's storage: {own.instance}, {Path(environment['DAGSTER_HOME']) / 'dagster.yaml'}"
+
+
+def _why(error: Exception, settings: Settings) -> str:
+    """Say what is wrong with a storage: of a server without its words, which may hold the address with the password."""
+    if settings.dagster.instance in ("postgres", "celery"):
+        return f"{type(error).__name__}; is the server there, and the password right?"
+    return f"{getattr(error, 'orig', error)}; is there room in {settings.dagster_dir}, and may it be written?"
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -29,6 +29,17 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_storage_of_files_that_cannot_be_used_says_why_and_nothing_of_passwords(tmp_path):
+    history = tmp_path / "dagster" / "history"
+    history.mkdir(parents=True)
+    (history / "runs.db").write_bytes(b"no database" * 1_000)
+    failed = Workplace(tmp_path).run("init")
+    assert failed.returncode == 1
+    assert "Dagster's storage (sqlite): file is not a database; is there room in" in failed.stderr
+    assert "password" not in failed.stderr
+
+
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
     url = "postgresql+psycopg2://mdp:secret@127.0.0.1:1/dagster"
     extra = {"MDP_DAGSTER__INSTANCE": "postgres", "MDP_DAGSTER__POSTGRES_URL": url}

@@ -209,8 +209,13 @@ def copy_file(source: Path, target: Path) -> tuple[int, str, str]:
     return size, sha.hexdigest(), f"{checksum:08x}"
 
 
-def require_room(place: Path, needed: int) -> None:
+def require_room(place: Path, needed: int, advice: str = "make room (`mdp backup prune`)") -> None:
     """Refuse what the disk has no room for, before anything is written.
+
+    Args:
+        place: Where something will be written.
+        needed: Bytes.
+        advice: What to do about it.
 
     Raises:
         StorageError: says how much there is and how much is needed.
@@ -218,8 +223,8 @@ def require_room(place: Path, needed: int) -> None:
     free = free_bytes_of(place)
     if free is not None and free < needed + _SPARE:
         raise StorageError(
-            f"{place}: expected {needed + _SPARE:,} free bytes, found {free:,}; nothing was written. Make room "
-            "(`mdp backup prune`), or choose another disk"
+            f"{place}: expected {needed + _SPARE:,} free bytes, found {free:,}; nothing was written; "
+            f"{advice}, or choose another disk"
         )
 
 

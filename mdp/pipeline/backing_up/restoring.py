@@ -87,7 +87,7 @@ def restore_backup(
     database = None if choices.leaves_dagster else _database(manifest, settings)
     _require_room_to_act(into, database, choices)
     with _writing(into), staged(into) as staging:
-        require_room(into, manifest.size)
+        require_room(into, manifest.size, "make room")
         runs = _stage(backup, manifest, staging, choices, advance)
         if database is not None:
             database.restore(staging / DUMP)
