@@ -51,6 +51,7 @@ def _prepare_store(settings: Settings) -> str:
 def _prepare_dagster(settings: Settings) -> str:
     """Open Dagster's instance, which creates what is not there, and apply the migrations that it lacks."""
     from mdp.defs.launching import opened_instance
+    from mdp.defs.relaunching import storage_failures
 
     own = settings.dagster
     if own.instance in ("postgres", "celery") and own.postgres_url is None:
@@ -66,7 +67,7 @@ def _prepare_dagster(settings: Settings) -> str:
             if instance.schedule_storage is not None:
                 instance.schedule_storage.all_instigator_state()
             instance.upgrade()
-    except _failures() as error:
+    except storage_failures() as error:
         raise StorageError(f"Dagster's storage ({own.instance}): {_why(error, settings)}") from error
     return f"Dagster's storage: {own.instance}, {Path(environment['DAGSTER_HOME']) / 'dagster.yaml'}"
 
@@ -76,14 +77,3 @@ def _why(error: Exception, settings: Settings) -> str:
     if settings.dagster.instance in ("postgres", "celery"):
         return f"{type(error).__name__}; is the server there, and the password right?"
     return f"{getattr(error, 'orig', error)}; is there room in {settings.dagster_dir}, and may it be written?"
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """What is raised by a storage that cannot be reached; a laptop need not have the one of servers."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        from dagster_postgres.utils import DagsterPostgresException
-    except ImportError:
-        return (SQLAlchemyError,)
-    return (SQLAlchemyError, DagsterPostgresException)

@@ -3,13 +3,15 @@
 A run that fails is written in three steps: its event, its status, and that it will be retried. Dagster's daemon follows
 the events; when it looks between the first two, it finds a run that has not failed, and never looks again. The run's
 backfill then waits for ever. And a run that it cannot launch in that instant, because the code server is away, it
-gives up for good. Not here: which runs are tried again (``run_retries`` in ``dagster.yaml``).
+gives up for good. Not here: which runs are tried again (``run_retries`` in ``dagster.yaml``), not telling of a lost run
+before it can be launched anew (``relaunching``).
 """
 
 import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.errors import DagsterInvalidSubsetError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.storage.dagster_run import RunsFilter
@@ -48,19 +50,27 @@ def overlooked(instance: dg.DagsterInstance, *, now: float) -> list[dg.DagsterRu
         one.dagster_run
         for one in instance.get_run_records(failed)
         if AUTO_RETRY_RUN_ID_TAG not in one.dagster_run.tags
-        and one.end_time is not None
-        and one.end_time < now - SETTLED_S
-        and (one.dagster_run.tags.get(WILL_RETRY_TAG) == "true" or _was_given_up(instance, one.dagster_run))
+        and (_is_settled(one, now) or _was_given_up(instance, one.dagster_run))
         and _is_wanted(instance, one.dagster_run)
     ]
 
 
+def _is_settled(record: dg.RunRecord, now: float) -> bool:
+    is_to_come = record.dagster_run.tags.get(WILL_RETRY_TAG) == "true"
+    return is_to_come and record.end_time is not None and record.end_time < now - SETTLED_S
+
+
 def _was_given_up(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Tell whether the daemon tried to launch a run anew and could not; of a failed step it never tries."""
+    """Tell whether the daemon tried to launch a run anew and could not; of a failed step it never tries.
+
+    A run that died when all of its steps had succeeded has nothing left to launch: that is no reason to try again.
+    """
     if run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value:
         return False
     told = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=False, limit=20)
-    return any(record.event_log_entry.get_dagster_event().message == _GIVEN_UP for record in told.records)
+    events = [record.event_log_entry.get_dagster_event() for record in told.records]
+    errors = [event.engine_event_data.error for event in events if event.message == _GIVEN_UP]
+    return bool(errors) and not any(error and error.cls_name == DagsterInvalidSubsetError.__name__ for error in errors)
 
 
 def _is_wanted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -73,7 +83,7 @@ def _is_wanted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 @dg.sensor(
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=15,  # a backfill whose run was given up ends within half a minute
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Has runs launched anew that were lost with their process, and that Dagster's daemon overlooked or gave up."

@@ -27,6 +27,7 @@ from dagster._serdes import ConfigurableClassData
 from mdp.config.settings import load_settings
 from mdp.defs.cores import yield_to_others
 from mdp.defs.queue import LIVE, PLACE_TAG
+from mdp.defs.relaunching import LostRuns, waiting_for_storage
 
 BEGIN_S = 5.0
 """Between the event that says that a run started and its sign lie milliseconds; so long at most on a busy machine."""
@@ -110,6 +111,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def __init__(self, signs: Signs, inst_data: ConfigurableClassData | None = None) -> None:
         self._signs = signs
         self._free_since: dict[str, float] = {}
+        self._lost = LostRuns()
         super().__init__(inst_data)
 
     @classmethod
@@ -119,9 +121,10 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Expect a sign of the run, and have it executed."""
-        self._signs.forget_ended(self._has_ended)
-        self._signs.expect(context.dagster_run.run_id)
-        super().launch_run(context)
+        with waiting_for_storage():  # it is asked before anything is begun
+            self._signs.forget_ended(self._has_ended)
+            self._signs.expect(context.dagster_run.run_id)
+            super().launch_run(context)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -143,9 +146,11 @@ class WatchedRunLauncher(DefaultRunLauncher):
         now = time.monotonic()
         if now - self._free_since.setdefault(run.run_id, now) < BEGIN_S:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "its process has yet to give a sign, or is gone")
-        del self._free_since[run.run_id]
         said = f"No process holds {self._signs.path_of(run.run_id)}: the one that executed the run is gone."
-        return CheckRunHealthResult(WorkerStatus.FAILED, said)
+        judged = self._lost.judge(run, said)
+        if judged.status is WorkerStatus.FAILED:
+            del self._free_since[run.run_id]
+        return judged
 
     def _has_ended(self, run_id: str) -> bool:
         run = self._instance.get_run_by_id(run_id)

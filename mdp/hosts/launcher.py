@@ -13,7 +13,7 @@ from typing import Any, Self
 import dagster as dg
 from celery.canvas import Signature  # type: ignore[import-untyped]  # ships no types
 from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, RunsFilter
 from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from mdp.config.settings import load_settings
 from mdp.defs.queue import LIVE, PLACE_TAG
+from mdp.defs.relaunching import LostRuns, waiting_for_storage
 from mdp.hosts.queueing import OPTIONS, celery_address
 from mdp.hosts.signs import DEAD, Signs, Watch
 from mdp.hosts.vigil import Patience
@@ -42,6 +43,7 @@ class HostsLauncher(CeleryRunLauncher):
         self._signs = Signs(broker)
         self._watch = Watch(_LONGEST_LOOK_S)
         self._patience = patience
+        self._lost = LostRuns()
         super().__init__(broker=celery_address(broker), config_source=options, **of_celery)
 
     @classmethod
@@ -49,6 +51,11 @@ class HostsLauncher(CeleryRunLauncher):
         """Make it with the patience of the settings, and without a store of results."""
         patience = Patience(load_settings().dagster.lost_after_s)
         return cls(patience, inst_data=inst_data, **{**config_value, "backend": None})
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Put a run into the queue; a task of an attempt that the storage broke off does nothing."""
+        with waiting_for_storage():
+            super().launch_run(context)
 
     def _launch_celery_task_run(self, run: dg.DagsterRun, task_signature: Signature, routing_key: str) -> None:
         """Name the task in the run before anybody can take it: a worker begins no run that names another task.
@@ -104,14 +111,12 @@ class HostsLauncher(CeleryRunLauncher):
             said = f"not known: the queue of the workers does not answer ({type(error).__name__})"
             return CheckRunHealthResult(WorkerStatus.RUNNING, said)
         if beat == DEAD:
-            return CheckRunHealthResult(
-                WorkerStatus.FAILED, "The process that executed it died, or its worker was told to end."
-            )
+            return self._lost.judge(run, "The process that executed it died, or its worker was told to end.")
         self._forget_ended()
         silent_s = self._watch.silent_s(task_id, beat)
         if silent_s < self._patience.lost_s:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, f"No sign of life for {silent_s:.0f} s: its host is gone.")
+        return self._lost.judge(run, f"No sign of life for {silent_s:.0f} s: its host is gone.")
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:  # noqa: ARG002 the signature is Dagster's
         """Say which worker has or had a run."""

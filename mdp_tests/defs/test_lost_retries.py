@@ -9,7 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.events import DagsterEvent, JobFailureData, RunFailureReason, StepSuccessData
+from dagster._core.execution.plan.handle import StepHandle
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, WILL_RETRY_TAG
 from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, create_run_for_test
@@ -154,10 +155,7 @@ def test_a_failure_that_was_overlooked_is_told_again_and_the_run_launched_anew_o
         assert AUTO_RETRY_RUN_ID_TAG in instance.get_run_by_id(unseen.run_id).tags
 
 
-def test_a_run_that_could_not_be_launched_anew_while_the_code_server_was_away_is_so_later(
-    instance, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("mdp.defs.lost_retries.SETTLED_S", -1)
+def test_a_run_that_could_not_be_launched_anew_while_the_code_server_was_away_is_so_later(instance, tmp_path):
     with running_daemon(instance, tmp_path) as daemon:
         run, of_a_step = daemon.started(), daemon.started()
         with daemon.code_away(tmp_path / "code.py"):
@@ -172,6 +170,21 @@ def test_a_run_that_could_not_be_launched_anew_while_the_code_server_was_away_is
         assert len(daemon.again(run)) == 1
         assert daemon.again(of_a_step) == []
         assert overlooked(instance, now=time.time()) == []
+
+
+def test_a_run_that_died_when_its_steps_had_succeeded_has_nothing_to_be_launched_for(instance, tmp_path):
+    with running_daemon(instance, tmp_path) as daemon:
+        run = daemon.started()
+        step = {"job_name": "one_job", "step_key": "work", "step_handle": StepHandle.parse_from_key("work")}
+        for kind, said in (("STEP_START", None), ("STEP_SUCCESS", StepSuccessData(1.0))):
+            event = DagsterEvent(kind, event_specific_data=said, **step)
+            instance.report_dagster_event(event, run.run_id)
+        daemon.fail(run)
+        daemon.look()
+        assert daemon.again(run) == []
+        told = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
+        assert "Failed to retry run" in str(told), "Dagster knows by itself now that nothing is left"
+        assert overlooked(instance, now=later()) == []
 
 
 def test_what_is_not_to_be_launched_anew_is_left_alone(instance, tmp_path):

@@ -40,7 +40,7 @@ _BACKFILLS = "{ found: partitionBackfillsOrError { ... on PartitionBackfills { r
 _RUNS = """{ runsOrError { ... on Runs { results {
   runId status startTime endTime pipelineName parentRunId tags { key value } } } } }"""
 _LOG = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
-  ... on MessageEvent { message timestamp } } } } }"""
+  ... on MessageEvent { message timestamp } ... on EngineEvent { error { message } } } } } }"""
 
 T = TypeVar("T")
 
@@ -166,6 +166,11 @@ class Course:
             if found := re.search(r"Started process for run \(pid: (\d+)\)", event.get("message", "")):
                 return self.deployment.process_inside("code", int(found[1]))
         return None
+
+    def had_done_all(self, run: Run) -> bool:
+        """Tell whether a run that failed was killed after its last step: then Dagster finds nothing to launch anew."""
+        events = self.ask(_LOG, id=run.id)["logsForRun"]["events"]
+        return any("No steps needed to be retried" in str(event.get("error")) for event in events)
 
     # What is asked for
 
