@@ -38,13 +38,24 @@ _FETCHES = (
         ("exchange", "outcome"),
     ),
     Counter("mdp_fetch_seconds", "Seconds from sending a request to having read its answer.", ("exchange",)),
-    Counter("mdp_fetch_bytes", "Bytes of answers, unpacked.", ("exchange",)),
+    Counter("mdp_fetch_bytes", "Bytes of answers to these requests, unpacked.", ("exchange",)),
     Counter("mdp_fetch_retries", "Requests that were sent again, by the error that was the reason.",
             ("exchange", "reason")),
     Counter("mdp_fetch_budget_waited_seconds", "Seconds that requests waited for the budget.", ("exchange",)),
     Counter("mdp_fetch_candles", "Candles that were collected, before they are judged.", ("exchange", "source")),
     Counter("mdp_fetch_slices", "Slices that were asked for, by outcome: collected, or the name of our error.",
             ("exchange", "outcome")),
+)  # fmt: skip
+
+_ARCHIVES = (
+    Counter(
+        "mdp_archive_requests",
+        "Files of an archive that were asked for, by outcome: answered, absent, cancelled, or the name of our error.",
+        ("exchange", "outcome"),
+    ),
+    Counter("mdp_archive_seconds", "Seconds from asking for a file to having it, waits for bandwidth included.",
+            ("exchange",)),
+    Counter("mdp_archive_bytes", "Bytes of files of an archive, packed.", ("exchange",)),
 )  # fmt: skip
 
 _STORES = (
@@ -60,7 +71,7 @@ _STORES = (
     Counter("mdp_step_failures", "Steps of runs that failed or have to be tried again, by error.", ("error",)),
 )  # fmt: skip
 
-COUNTERS: dict[str, Counter] = {one.name: one for one in (*_FETCHES, *_STORES)}
+COUNTERS: dict[str, Counter] = {one.name: one for one in (*_FETCHES, *_ARCHIVES, *_STORES)}
 
 LEVELS: dict[str, Level] = {
     one.name: one

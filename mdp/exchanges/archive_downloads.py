@@ -23,6 +23,7 @@ import stamina
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeUnavailable, PayloadError, RateLimited, RequestRejected
 from mdp.exchanges.asking import RetryWaits
+from mdp.exchanges.counting import CountedFile
 from mdp.exchanges.receiving import Receiving, buffer_size, limited_connector
 from mdp.exchanges.verdicts import Answer, wait_s
 from mdp.ports import Bandwidth
@@ -124,20 +125,24 @@ class Downloads:
         Raises:
             RuntimeError: this was closed.
         """
-        try:
-            async with (
-                Receiving(self._bandwidth) as receiving,
-                self._open().get(url, params=parameters, ssl=_certificates(url)) as response,
-            ):
-                receiving.expect(response.content_length)
-                if response.status == HTTPStatus.NOT_FOUND:
-                    return None
-                self._require_usable(response, url)
-                return await self._read(response, url, receiving)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._unanswered(url, error) from error
+        with CountedFile(self._exchange) as counted:
+            try:
+                async with (
+                    Receiving(self._bandwidth) as receiving,
+                    self._open().get(url, params=parameters, ssl=_certificates(url)) as response,
+                ):
+                    receiving.expect(response.content_length)
+                    if response.status == HTTPStatus.NOT_FOUND:
+                        counted.is_absent()
+                        return None
+                    self._require_usable(response, url)
+                    return await self._read(response, url, receiving, counted)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise self._unanswered(url, error) from error
 
-    async def _read(self, response: aiohttp.ClientResponse, url: str, receiving: Receiving) -> bytes:
+    async def _read(
+        self, response: aiohttp.ClientResponse, url: str, receiving: Receiving, counted: CountedFile
+    ) -> bytes:
         blocks, size = [], response.content_length or 0
         if size <= MOST_BYTES:
             size = 0
@@ -145,6 +150,7 @@ class Downloads:
             while block := await response.content.readany():
                 blocks.append(block)
                 size += len(block)
+                counted.came(len(block))
                 if size > MOST_BYTES:
                     break
                 await receiving.took(len(block))

@@ -1,4 +1,4 @@
-"""What is counted of each request to an exchange.
+"""What is counted of each request to an exchange or its archive.
 
 Not here: the names (``counts``), the tally of one fetch (``asking``).
 """
@@ -39,10 +39,47 @@ class Counted:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        outcome = "answered" if kind is None else kind.__name__ if issubclass(kind, ExchangeError) else "cancelled"
-        COUNTS.add("mdp_fetch_requests", 1, self._exchange, outcome)
+        COUNTS.add("mdp_fetch_requests", 1, self._exchange, _outcome(kind))
         COUNTS.add("mdp_fetch_seconds", time.monotonic() - self._began, self._exchange)
         if self._waited_s:
             COUNTS.add("mdp_fetch_budget_waited_seconds", self._waited_s, self._exchange)
         if self._again_for is not None:
             COUNTS.add("mdp_fetch_retries", 1, self._exchange, self._again_for)
+
+
+class CountedFile:
+    """Counts one file of an archive, from asking for it to having received it. Use it inside ``with``.
+
+    Args:
+        exchange: Whose archive.
+    """
+
+    __slots__ = ("_began", "_exchange", "_is_absent")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange, self._began, self._is_absent = exchange.value, 0.0, False
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        return self
+
+    def came(self, size: int) -> None:
+        """Count bytes that came."""
+        COUNTS.add("mdp_archive_bytes", size, self._exchange)
+
+    def is_absent(self) -> None:
+        """Note that there is no such file."""
+        self._is_absent = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        outcome = "absent" if self._is_absent and kind is None else _outcome(kind)
+        COUNTS.add("mdp_archive_requests", 1, self._exchange, outcome)
+        COUNTS.add("mdp_archive_seconds", time.monotonic() - self._began, self._exchange)
+
+
+def _outcome(error: type[BaseException] | None) -> str:
+    if error is None:
+        return "answered"
+    return error.__name__ if issubclass(error, ExchangeError) else "cancelled"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 
+from mdp.counts import COUNTS
 from mdp.domain.market import Exchange
 from mdp.errors import ExchangeUnavailable, PayloadError, RequestRejected
 from mdp.exchanges import archive_downloads
@@ -161,6 +163,23 @@ def application():
 def test_a_file_is_counted_byte_by_byte(path, size):
     assert len(get(ledger := Ledger(), path)) == size
     assert ledger.booked == size
+
+
+@pytest.mark.parametrize(
+    ("path", "counted"),
+    [
+        ("/chunks", {("mdp_archive_bytes", "binance"): 15_000, ("mdp_archive_requests", "binance", "answered"): 1}),
+        ("/nowhere", {("mdp_archive_requests", "binance", "absent"): 1}),
+        ("/refused", {("mdp_archive_requests", "binance", "RequestRejected"): 1}),
+    ],
+)
+def test_what_came_of_a_file_is_told_to_those_who_watch(path, counted):
+    COUNTS.take()
+    with suppress(RequestRejected):
+        get(None, path)
+    told = COUNTS.take().counters
+    assert told.pop(("mdp_archive_seconds", "binance")) > 0
+    assert told == counted
 
 
 def test_a_file_that_is_not_there_counts_nothing():

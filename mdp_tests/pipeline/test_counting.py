@@ -10,7 +10,7 @@ from mdp.counts import COUNTS
 from mdp.domain.market import Exchange
 from mdp.domain.timeframe import Timeframe
 from mdp.errors import ExchangeUnavailable, WriteConflict
-from mdp.exchanges.counting import Counted
+from mdp.exchanges.counting import Counted, CountedFile
 from mdp.pipeline.batches import Batch, Write, keep
 from mdp.pipeline.counting import counted_write
 from mdp.ports import OHLCV, Slice
@@ -61,3 +61,22 @@ def test_waiting_and_asking_again_are_counted(counted):
     taken = COUNTS.take().counters
     assert taken["mdp_fetch_budget_waited_seconds", "okx"] == 1.5
     assert taken["mdp_fetch_retries", "okx", "RateLimited"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(None, "answered"), (ExchangeUnavailable("okx", "503"), "ExchangeUnavailable"), (KeyError("x"), "cancelled")],
+)
+def test_a_file_of_an_archive_is_counted_by_how_it_ended_and_with_all_that_came_of_it(counted, error, outcome):
+    with suppress(ExchangeUnavailable, KeyError), CountedFile(Exchange.OKX) as file:
+        file.came(700)
+        file.came(300)
+        if error is not None:
+            raise error
+    assert counted() == {("mdp_archive_bytes", "okx"): 1_000, ("mdp_archive_requests", "okx", outcome): 1}
+
+
+def test_a_file_that_is_not_there_is_counted_as_absent(counted):
+    with CountedFile(Exchange.OKX) as file:
+        file.is_absent()
+    assert counted() == {("mdp_archive_requests", "okx", "absent"): 1}
