@@ -78,7 +78,7 @@ services:  ## Install Debian's Chromium, Postgres, promtool and iproute2 where t
 	  apt-get install -y -qq --no-install-recommends $$missing; }
 
 test-slow: $(INSTALLED) $(EMULATOR)/.installed $(CLIENTS)/.installed $(LINTERS)/.installed services  ## Run the tests with real processes and a browser (minutes)
-	$(PYTEST) -n 2 --dist loadfile -m "slow and not alone" mdp_tests
+	$(PYTEST) -n 2 --dist loadfile --durations 25 -m "slow and not alone" mdp_tests
 	$(PYTEST) -m alone mdp_tests/deploy
 
 check: $(INSTALLED)  ## Format, lint, types, audit of the packages, Dagster's own checks of the definitions
@@ -100,7 +100,8 @@ soak: $(INSTALLED)  ## Simulated live days with every fault and kill -9: make so
 
 golden: $(INSTALLED)  ## Write what describes the code anew (asset graph, APIs, docs/reference); then read the diff
 	WRITE_SNAPSHOT=1 $(PYTEST) mdp_tests/defs/test_graph_snapshot.py mdp_tests/bus/test_live_asyncapi.py \
-	  mdp_tests/api/test_app.py mdp_tests/api/streams/test_streams_asyncapi.py mdp_tests/docs/test_reference.py mdp_tests/config
+	  mdp_tests/api/test_app.py mdp_tests/api/streams/test_streams_asyncapi.py mdp_tests/docs/test_reference.py mdp_tests/config \
+	  mdp_tests/reading/test_metrics.py
 
 lock: $(INSTALLED)  ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv
