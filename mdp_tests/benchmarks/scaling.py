@@ -25,7 +25,9 @@ MARKETS = tuple(
 IN_FLIGHT = {"BINANCE": "2", "BYBIT": "2", "OKX": "16"}
 """So that each run waits for about as long: OKX answers with a tenth of the candles."""
 
-QUOTA_LATENCY_MS, QUOTA_DAYS, SETTLING_S, MEASURED_S, OKX_A_MINUTE = 50, 60, 15.0, 60.0, 600
+QUOTA_LATENCY_MS, QUOTA_DAYS, SETTLING_S, MEASURED_S, OKX_A_MINUTE = 50, 180, 15.0, 60.0, 600
+"""A page of OKX holds 300 minutes: two markets of 180 days are 1,728 pages, which take three minutes."""
+
 PATIENCE_S = 600.0
 
 
@@ -95,6 +97,7 @@ def share_of_quota() -> dict[str, Any]:
             time.sleep(SETTLING_S + MEASURED_S)
             until = time.time()
             asked = _asked(fleet)
+            assert fleet.statuses()["STARTED"] == 2, f"nothing was left to ask for: {fleet.tell()}"
     answered = [
         one for one in asked
         if until - MEASURED_S <= one["at_s"] < until and one["status"] == 200 and "candles" in one["path"]
