@@ -16,7 +16,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.dagster_run import RunsFilter
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from mdp.defs.alerting import STUCK_S, Facts, FailedBackfill, FailedCheck, FailedRun
 from mdp.defs.queue import EXCHANGE_TAG
@@ -24,7 +24,12 @@ from mdp.defs.queue import EXCHANGE_TAG
 SETTLED_S = 10.0
 """That a failed run is tried again, Dagster says a moment after its failure; until then nothing is concluded."""
 
+RETRIED_S = 300.0
+"""A run that is to be tried again is so within a minute or two; one that was not after so long will not be."""
+
 _MOST, _MOST_OF_A_CHECK = 500, 100
+_TOO_LONG = "exceeding maximum runtime"
+"""What run monitoring says when it ends a run by itself, with the event of one that a person cancels."""
 
 
 def gather(instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey], *, since: float, now: float) -> Facts:
@@ -42,14 +47,21 @@ def _failed_runs(instance: dg.DagsterInstance, since: float, until: float) -> It
     failed = RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=datetime.fromtimestamp(since, UTC))
     for record in instance.get_run_records(failed, limit=_MOST):
         run, ended = record.dagster_run, record.end_time or until
-        is_over = since < ended <= until and run.tags.get(WILL_RETRY_TAG) != "true"
+        is_over = since < ended <= until and not _is_tried_again(run, until - ended)
         if is_over and not _was_canceled(instance, run.run_id):
             yield FailedRun(run.run_id, run.job_name, _why(instance, run.run_id), ended, run.tags.get(EXCHANGE_TAG, ""))
 
 
+def _is_tried_again(run: dg.DagsterRun, ended_ago_s: float) -> bool:
+    if run.tags.get(WILL_RETRY_TAG) != "true":
+        return False
+    return AUTO_RETRY_RUN_ID_TAG in run.tags or ended_ago_s < RETRIED_S
+
+
 def _was_canceled(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Did somebody ask for its end? It may fail on its way there."""
-    return bool(instance.event_log_storage.get_logs_for_run(run_id, of_type=DagsterEventType.RUN_CANCELING, limit=1))
+    asked = instance.event_log_storage.get_logs_for_run(run_id, of_type=DagsterEventType.RUN_CANCELING)
+    return any(_TOO_LONG not in (entry.get_dagster_event().message or "") for entry in asked)
 
 
 def _why(instance: dg.DagsterInstance, run_id: str) -> str:

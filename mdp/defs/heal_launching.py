@@ -14,7 +14,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 
 from mdp.defs.healing import REPORT, HealConfig
-from mdp.defs.launching import OnMaterialized, listen_to, why_failed
+from mdp.defs.launching import LAUNCHED_HERE, OnMaterialized, listen_to, why_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def launch_heal(
     job = definitions.resolve_job_def("heal_job")
     listen_to(instance, run_id, on_materialized)
     run_config = {"ops": {"heal": {"config": config.model_dump()}}}
-    run = instance.create_run_for_job(job, run_id=run_id, run_config=run_config, tags=job.run_tags)
+    tags = {**job.run_tags, **LAUNCHED_HERE}
+    run = instance.create_run_for_job(job, run_id=run_id, run_config=run_config, tags=tags)
     # a materialization weighs 25 kB; what the end tells is enough
     said = [
         event

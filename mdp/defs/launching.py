@@ -21,13 +21,16 @@ from dagster._core.events import DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, RunsFilter
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RETRIES_TAG
 
 from mdp.defs.jobs import MARKET_TAG, RANGE_END, RANGE_START, RESUMES_TAG
 from mdp.defs.metadata import RETRIED
 from mdp.defs.partitions import key_of
 from mdp.defs.queue import EXCHANGE_TAG
 from mdp.domain.market import Market
+
+LAUNCHED_HERE = {MAX_RETRIES_TAG: "0"}
+"""Tags of a run that a process executes itself: Dagster's daemon has no code of it to launch it anew with."""
 
 OnMaterialized = Callable[[str, str], None]
 """Told the asset and the partition key as soon as that partition is durable."""
@@ -66,6 +69,7 @@ def launch_range(
     job = definitions.resolve_job_def("dvol_job" if market.is_volatility_index else "candles_job")
     listen_to(instance, run_id, on_materialized)
     tags = {
+        **LAUNCHED_HERE,
         RANGE_START: key_of(market, first),
         RANGE_END: key_of(market, last),
         MARKET_TAG: str(market).replace(":", "_"),

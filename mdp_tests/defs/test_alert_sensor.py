@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+from dagster._daemon.monitoring.run_monitoring import check_run_timeout
 from dagster_shared.error import SerializableErrorInfo
 
 from mdp.config.settings import load_settings
 from mdp.defs import alert_facts
-from mdp.defs.alert_facts import gather
+from mdp.defs.alert_facts import RETRIED_S, gather
 from mdp.defs.alert_sensor import alert_sensor
+from mdp.defs.alerting import OVERLAP_S
 from mdp_tests.support.webhook import say, webhook
 
 pytestmark = pytest.mark.slow
@@ -116,6 +119,25 @@ def test_runs_that_are_tried_again_or_were_canceled_are_not_told_and_silent_ones
     assert facts.stuck_runs == {}
     much_later = gather(instance, [], since=time.time(), now=time.time() + 4 * 3_600)
     assert [(run, round(silent_s / 3_600)) for run, silent_s in much_later.stuck_runs.items()] == [(at_work.run_id, 4)]
+
+
+def test_a_run_that_was_to_be_tried_again_and_never_was_is_told(instance):
+    began = time.time()
+    ids = [dg.materialize([bad], instance=instance, raise_on_error=False).run_id for _ in range(2)]
+    instance.add_run_tags(ids[0], {WILL_RETRY_TAG: "true"})
+    instance.add_run_tags(ids[1], {WILL_RETRY_TAG: "true", AUTO_RETRY_RUN_ID_TAG: "the-next-one"})
+    assert gather(instance, [], since=began, now=time.time() + RETRIED_S - 5).failed_runs == []
+    assert [run.run_id for run in gather(instance, [], since=began, now=time.time() + RETRIED_S).failed_runs] == ids[:1]
+    assert RETRIED_S < OVERLAP_S, "a look goes back that far, and would no longer find it"
+
+
+def test_a_run_that_took_too_long_is_told_though_dagster_says_that_it_was_canceled(instance):
+    began = time.time()
+    run = instance.create_run_for_job(dg.job(name="long")(lambda: None))
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "long"), run.run_id)
+    time.sleep(0.1)
+    check_run_timeout(instance, instance.get_run_record_by_id(run.run_id), logging.getLogger(__name__), 0.05)
+    assert [one.run_id for one in gather(instance, [], since=began, now=time.time()).failed_runs] == [run.run_id]
 
 
 def test_a_run_is_judged_only_when_dagster_has_said_whether_it_tries_again(instance, monkeypatch):

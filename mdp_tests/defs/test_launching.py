@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 
 from mdp.config.settings import load_settings
 from mdp.definitions import build
@@ -81,6 +81,16 @@ def test_a_resource_that_cannot_be_opened_fails_the_run_with_its_reason(instance
     assert not outcome.succeeded
     assert outcome.error == str(error)
     assert instance.get_run_by_id(RUN_ID).status == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_is_executed_here_is_not_said_to_be_tried_again(tmp_path):
+    retries = {"run_retries": {"enabled": True, "max_retries": 3}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=retries) as instance:
+        launch(instance, tmp_path / "data", store=raising(OSError("gone")))
+        instance.report_run_failed(instance.get_run_by_id(RUN_ID), "The process that executed this run died.")
+        assert instance.get_run_by_id(RUN_ID).tags[WILL_RETRY_TAG] == "false", (
+            "the daemon could not, and nobody was told"
+        )
 
 
 def test_an_interrupted_run_does_not_pass_for_done(instance, tmp_path):
