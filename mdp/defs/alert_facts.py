@@ -60,7 +60,8 @@ def _is_tried_again(run: dg.DagsterRun, ended_ago_s: float) -> bool:
 
 def _was_canceled(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Did somebody ask for its end? It may fail on its way there."""
-    asked = instance.event_log_storage.get_logs_for_run(run_id, of_type=DagsterEventType.RUN_CANCELING)
+    # the first says who it was: a launcher writes another one when it ends the run
+    asked = instance.event_log_storage.get_logs_for_run(run_id, of_type=DagsterEventType.RUN_CANCELING, limit=1)
     return any(_TOO_LONG not in (entry.get_dagster_event().message or "") for entry in asked)
 
 
