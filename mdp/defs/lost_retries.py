@@ -1,14 +1,16 @@
-"""Runs that were to be launched anew, and were not: told of once more to whoever launches them.
+"""Runs that were to be launched anew, and were not, or that nobody will ever begin: told of to whoever launches them.
 
 A run that fails is written in three steps: its event, its status, and that it will be retried. Dagster's daemon follows
 the events; when it looks between the first two, it finds a run that has not failed, and never looks again. The run's
 backfill then waits for ever. And a run that it cannot launch in that instant, because the code server is away, it
-gives up for good. Not here: which runs are tried again (``run_retries`` in ``dagster.yaml``), not telling of a lost run
-before it can be launched anew (``relaunching``).
+gives up for good. Of a run that has yet to start it asks nobody whether it still can, and waits for hours. Not here:
+which runs are tried again (``run_retries`` in ``dagster.yaml``), not telling of a lost run before it can be launched
+anew (``relaunching``).
 """
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 import dagster as dg
 from dagster._core.errors import DagsterInvalidSubsetError
@@ -55,6 +57,23 @@ def overlooked(instance: dg.DagsterInstance, *, now: float) -> list[dg.DagsterRu
     ]
 
 
+@runtime_checkable
+class KnowsUnbegun(Protocol):
+    """A launcher that knows of runs whose workers died before the run began."""
+
+    def died_before_start(self, run: dg.DagsterRun) -> bool:
+        """Tell it of one that is to start."""
+
+
+def never_begun(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Return the runs that are to start, and whose workers are gone."""
+    launcher = instance.run_launcher
+    if not isinstance(launcher, KnowsUnbegun):
+        return []
+    starting = instance.get_runs(RunsFilter(statuses=[dg.DagsterRunStatus.STARTING]))
+    return [run for run in starting if launcher.died_before_start(run)]
+
+
 def _is_settled(record: dg.RunRecord, now: float) -> bool:
     is_to_come = record.dagster_run.tags.get(WILL_RETRY_TAG) == "true"
     return is_to_come and record.end_time is not None and record.end_time < now - SETTLED_S
@@ -86,14 +105,21 @@ def _is_wanted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     minimum_interval_seconds=15,  # a backfill whose run was given up ends within half a minute
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Has runs launched anew that were lost with their process, and that Dagster's daemon overlooked or gave up."
+        "Has runs launched anew that were lost with their process, and that Dagster's daemon overlooked, gave up, or "
+        "still waits for."
     ),
 )
 def lost_retries_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Tell the failure of each such run once more."""
+    """Tell the failure of each such run, once more or at last."""
     found = overlooked(context.instance, now=time.time())
+    unbegun = never_begun(context.instance)
     for run in found:
-        said = "It is to be launched anew and was not: its failure is told once more."
-        context.instance.report_run_failed(run, said)
-        context.log.warning(f"run {run.run_id}: {said}")
-    return dg.SkipReason(f"{len(found)} runs were overlooked")
+        _tell(context, run, "It is to be launched anew and was not: its failure is told once more.")
+    for run in unbegun:
+        _tell(context, run, "Its worker died, or could not reach Dagster's storage, before the run began.")
+    return dg.SkipReason(f"{len(found)} runs were overlooked, {len(unbegun)} will not begin")
+
+
+def _tell(context: dg.SensorEvaluationContext, run: dg.DagsterRun, said: str) -> None:
+    context.instance.report_run_failed(run, said)
+    context.log.warning(f"run {run.run_id}: {said}")

@@ -118,6 +118,14 @@ class HostsLauncher(CeleryRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return self._lost.judge(run, f"No sign of life for {silent_s:.0f} s: its host is gone.")
 
+    def died_before_start(self, run: dg.DagsterRun) -> bool:
+        """Tell whether whoever took the task of a run died before the run began; run monitoring asks only later."""
+        task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
+        try:
+            return task_id is not None and self._signs.last(task_id) == DEAD
+        except RedisError:
+            return False
+
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:  # noqa: ARG002 the signature is Dagster's
         """Say which worker has or had a run."""
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)

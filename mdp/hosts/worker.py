@@ -5,8 +5,10 @@ Not here: what a child does with a task (``execution``), what people type (``cli
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import time
 from contextlib import closing, suppress
 from typing import Any
 
@@ -21,14 +23,20 @@ from redis.exceptions import RedisError
 
 from mdp.bus.counted import bring_counts
 from mdp.config.settings import Settings, load_settings
+from mdp.defs.relaunching import storage_failures
 from mdp.errors import ConfigError
 from mdp.hosts.execution import execute_task
 from mdp.hosts.queueing import OPTIONS, celery_address
 from mdp.hosts.signs import Signs
 from mdp.hosts.vigil import Patience
 
+STORAGE_S = 5.0
+"""Between two questions to a storage of Dagster that is away."""
+
 _BARE_MB = 700
 """What a child may hold beside a market's candles before it is replaced by a new one: 410 MB were measured."""
+
+_log = logging.getLogger(__name__)
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -118,8 +126,25 @@ def _execute_job(task: Any, execute_job_args_packed: Any) -> str:
     given = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
     settings = load_settings()
     who = f"{task.request.hostname} ({os.getpid()})"
-    with closing(Signs(str(settings.dagster.broker_url))) as signs, DagsterInstance.get() as instance:
+    with closing(Signs(str(settings.dagster.broker_url))) as signs, open_instance(given.run_id) as instance:
         patience = Patience(settings.dagster.lost_after_s)
         return execute_task(
             instance, run_id=given.run_id, task_id=task.request.id, who=who, signs=signs, patience=patience
         )
+
+
+def open_instance(run_id: str) -> DagsterInstance:
+    """Open Dagster's instance, however long its storage is away: a task that was taken does not come again.
+
+    Args:
+        run_id: What is asked for, to see whether the storage answers.
+    """
+    while True:
+        try:
+            instance = DagsterInstance.get()
+            instance.get_run_by_id(run_id)
+        except storage_failures() as error:
+            _log.warning("run %s waits: Dagster's storage does not answer (%s)", run_id, type(error).__name__)
+            time.sleep(STORAGE_S)
+        else:
+            return instance

@@ -9,6 +9,7 @@ import pytest
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import WorkerStatus
 
+from mdp.defs.lost_retries import lost_retries_sensor
 from mdp.defs.queue import LIVE, PLACE_TAG
 from mdp.hosts.execution import execute_task
 from mdp.hosts.launcher import LIVE_QUEUE, WORK_QUEUE
@@ -134,3 +135,17 @@ def test_a_run_whose_code_does_not_load_has_an_end(signs, run_as, instance, task
     with pytest.raises(Exception, match="origin"):
         execute(instance, signs, run, task_id)
     assert instance.get_run_by_id(run.run_id).status == FAILURE
+
+
+def test_a_run_whose_worker_died_before_it_began_is_failed_and_one_that_waits_is_not(
+    launcher_at, broker, nobody, signs, run_as, instance, task_id, monkeypatch
+):
+    lost, waits, of_nobody = run_as(STARTING, task_id), run_as(STARTING, secrets.token_hex(8)), run_as(STARTING)
+    signs.mourn(task_id)
+    for launcher in (launcher_at(nobody), launcher_at(broker)):
+        assert instance.get_run_by_id(lost.run_id).status == STARTING, "of a broker that is away nothing is known"
+        monkeypatch.setattr(instance, "_run_launcher", launcher)
+        with dg.build_sensor_context(instance=instance) as context:
+            lost_retries_sensor(context)
+    assert instance.get_run_by_id(lost.run_id).status == FAILURE
+    assert [instance.get_run_by_id(run.run_id).status for run in (waits, of_nobody)] == [STARTING] * 2
