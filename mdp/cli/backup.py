@@ -92,7 +92,7 @@ def verify(folder: Path, *, as_json: bool) -> int:
     Raises:
         InputError: there is no backup.
     """
-    backup = backup_at(folder)
+    backup = backup_at(folder, utc_now())
     with _bar("verifying") as advance:
         found = verify_backup(backup, advance=advance)
     if as_json:
@@ -113,14 +113,15 @@ def restore(folder: Path, into: Path | None, *, replaces: bool, leaves_dagster: 
         InputError: there is no backup, or the directory holds something.
         StoreCorrupt: the backup is damaged; nothing was changed.
     """
-    backup, settings = backup_at(folder), load_settings()
+    backup, settings = backup_at(folder, utc_now()), load_settings()
     target = into or settings.data_dir
     with _bar("restoring") as advance:
         choices = Choices(replaces, leaves_dagster)
         done = restore_backup(backup, settings, target, utc_now, choices, advance=advance)
     if as_json:
         before = None if done.before is None else str(done.before)
-        told = {"into": str(target), "before": before, "unfinished_runs": done.unfinished_runs}
+        keys = None if done.keys_aside is None else str(done.keys_aside)
+        told = {"into": str(target), "before": before, "unfinished_runs": done.unfinished_runs, "keys_aside": keys}
         _write_json({**_summary(backup, done.manifest), **told})
         return
     held = done.manifest
@@ -132,6 +133,8 @@ def restore(folder: Path, into: Path | None, *, replaces: bool, leaves_dagster: 
         sys.stdout.write(f"what was there before is in {done.before}; remove it when you no longer need it\n")
     if done.unfinished_runs:
         sys.stdout.write(f"{_count(len(done.unfinished_runs), 'run')} was at work then, and will be marked as failed\n")
+    if done.keys_aside is not None:
+        sys.stdout.write(f"keys of the API are in {done.keys_aside}, and read from {settings.keys_file}: copy them\n")
 
 
 def prune(place: Path, counts: tuple[int, int, int], *, is_dry: bool, as_json: bool) -> None:
@@ -141,7 +144,7 @@ def prune(place: Path, counts: tuple[int, int, int], *, is_dry: bool, as_json: b
         InputError: numbers that would remove everything.
         LeaseHeld: a backup is being made there.
     """
-    kept, gone = prune_place(place, Keep(*counts), is_dry=is_dry)
+    kept, gone = prune_place(place, Keep(*counts), utc_now(), is_dry=is_dry)
     if as_json:
         _write_json({"dry_run": is_dry, "kept": [one.name for one in kept], "removed": [one.name for one in gone]})
         return

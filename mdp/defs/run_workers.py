@@ -139,7 +139,9 @@ class WatchedRunLauncher(DefaultRunLauncher):
         try:
             is_given = self._signs.is_given(run.run_id)
         except FileNotFoundError:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "not launched here: nobody watches it")
+            if GRPC_INFO_TAG not in run.tags:
+                return CheckRunHealthResult(WorkerStatus.RUNNING, "not launched here: nobody watches it")
+            is_given = False  # it was launched here, before the data directory was lost or restored
         if is_given:
             self._free_since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)

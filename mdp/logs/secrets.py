@@ -30,6 +30,8 @@ _PATTERNS = (
 
 _NAME_OF_SECRET = re.compile(rf"(?i){_SECRET_WORDS}$")
 
+_PASSWORD = re.compile(r"://[^:/@\s]*:([^@\s]*)@")
+
 _SECRET_NAMES = ("webhook_url",)
 """Settings that are secret as a whole: whoever knows the address may write there."""
 
@@ -78,6 +80,8 @@ def _password_of(url: str) -> Iterator[str]:
         password = urlsplit(url).password
     except ValueError:
         return
-    for spelled in {password, unquote(password)} if password else ():
+    # SQLAlchemy, which asks Postgres, ends a password only at the last sign before the host
+    given = {one for one in (password, *_PASSWORD.findall(url)) if one}
+    for spelled in given | {unquote(one) for one in given}:
         if len(spelled) >= _SHORTEST:
             yield spelled

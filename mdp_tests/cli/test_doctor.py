@@ -131,6 +131,10 @@ def test_a_bus_that_may_throw_things_away_is_named(tmp_path):
             bus.config_set("maxmemory-policy", "noeviction")
         found = services.look_at_bus(load_settings(data_dir=tmp_path, simulated=True, bus={"url": url}))
         assert found[0].verdict is Verdict.OK
+        with redis.from_url(url) as bus:
+            bus.execute_command("ACL", "SETUSER", "default", "-config")
+        (found,) = services.look_at_bus(load_settings(data_dir=tmp_path, simulated=True, bus={"url": url}))
+        assert (found.verdict, "noeviction" in found.advice) == (Verdict.WARNING, True), "as servers of a cloud are"
     finally:
         server.kill()
         server.wait()

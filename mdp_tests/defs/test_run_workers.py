@@ -9,9 +9,10 @@ import sys
 import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from mdp.defs import run_workers
-from mdp.defs.run_workers import Signs, WatchedRunLauncher
+from mdp.defs.run_workers import BEGIN_S, Signs, WatchedRunLauncher
 
 HOLD = """
 import sys
@@ -54,6 +55,14 @@ def test_a_run_that_was_not_launched_here_is_left_alone(signs):
     assert launcher.supports_check_run_worker_health
     assert not launcher.supports_resume_run
     assert health(launcher) is WorkerStatus.RUNNING
+
+
+def test_a_run_that_was_launched_here_before_its_data_directory_was_restored_is_lost(signs, clock):
+    launcher = WatchedRunLauncher(signs)
+    run = dg.DagsterRun("live_job", run_id="a-run", tags={GRPC_INFO_TAG: "{}"})
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    clock.now_s = BEGIN_S
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
 
 
 def test_a_run_whose_sign_is_given_lives_however_long(signs, clock):

@@ -14,10 +14,12 @@ import subprocess
 import time
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import quote
 
 import dagster as dg
 import polars as pl
 import pytest
+from sqlalchemy import create_engine, text
 
 from mdp.bus import open_live_reader
 from mdp.cli.processes import dagster_environment
@@ -25,9 +27,11 @@ from mdp.config.settings import load_settings
 from mdp.domain.interval import Interval
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import BusUnavailable, InputError
+from mdp.errors import BusUnavailable, InputError, StorageError
+from mdp.logs.secrets import hiding
 from mdp.pipeline.backing_up.creating import create_backup
 from mdp.pipeline.backing_up.places import backups_in
+from mdp.pipeline.backing_up.postgres import PostgresStorage
 from mdp.pipeline.backing_up.restoring import restore_backup
 from mdp.pipeline.backing_up.verifying import verify_backup
 from mdp.ports import OHLCV, Slice
@@ -188,6 +192,38 @@ def test_runs_in_postgres_come_back_and_a_server_that_has_some_is_left_alone(tmp
         assert shown(elsewhere, monkeypatch) == page
         ran(elsewhere, "backfill", "-m", BTC, "--start", "2025-01-02", "--end", "2025-01-03")
         assert len(shown(elsewhere, monkeypatch)[0]["ohlcv"]) == len(page[0]["ohlcv"]) + 1
+
+
+def test_a_database_is_reached_as_dagster_reaches_it_whatever_its_address_says(tmp_path):
+    with running_postgres(tmp_path / "postgres") as server:
+        in_query = f"postgresql+psycopg2://{USER}:{PASSWORD}@/{DATABASE}?host={server.host}&port={server.port}"
+        of_schema = f"{server.url}?options=-csearch_path%3Down&tcp_user_timeout=15000"
+        with create_engine(server.url).begin() as ours:
+            ours.execute(text("CREATE SCHEMA own"))
+        for count, url in enumerate((in_query, of_schema), start=1):
+            with create_engine(url).begin() as as_dagster:
+                as_dagster.execute(text(f"CREATE TABLE runs AS SELECT generate_series(1, {count})"))
+            assert PostgresStorage(url).runs() == count
+        PostgresStorage(in_query).dump(tmp_path / "dump")
+        PostgresStorage(in_query).restore(tmp_path / "dump")
+        assert [PostgresStorage(url).runs() for url in (in_query, of_schema)] == [1, 2]
+
+
+def test_a_password_may_hold_any_sign_and_is_shown_by_nobody(tmp_path):
+    password = r"Zq8/k'D3 \\x@%#="
+    with running_postgres(tmp_path / "postgres") as server:
+        with create_engine(server.url).begin() as ours:
+            ours.exec_driver_sql(
+                f"CREATE USER other PASSWORD '{password.replace(chr(39), chr(39) * 2)}'".replace("%", "%%")
+            )
+        url = f"postgresql+psycopg2://other:{quote(password, safe='/')}@{server.host}:{server.port}/{DATABASE}"
+        assert PostgresStorage(url).runs() == 0
+        settings = load_settings(simulated=True, dagster={"instance": "postgres", "postgres_url": url})
+        server.stop()
+        with pytest.raises(StorageError) as refused:
+            PostgresStorage(url).runs()
+    for shown in (str(refused.value), hiding(settings)(f"{url} {password}")):
+        assert "Zq8" not in shown
 
 
 def buffered(place, moment):

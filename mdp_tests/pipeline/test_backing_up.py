@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
 
-import msgspec
 import pytest
 
 from mdp.config.settings import load_settings
-from mdp.domain.interval import Interval, parse_time
-from mdp.domain.market import Market
+from mdp.domain.interval import Interval
 from mdp.domain.timeframe import Timeframe
-from mdp.errors import ConfigError, InputError, LeaseHeld, OutdatedStore, StorageError, StoreCorrupt
+from mdp.errors import InputError, LeaseHeld, OutdatedStore, StorageError, StoreCorrupt
 from mdp.pipeline.backing_up import copying
-from mdp.pipeline.backing_up.creating import create_backup
 from mdp.pipeline.backing_up.places import backup_at, backups_in, working_in
-from mdp.pipeline.backing_up.records import MANIFEST, encode, load_manifest, read_records, sealed
-from mdp.pipeline.backing_up.restoring import Choices, restore_backup
+from mdp.pipeline.backing_up.records import MANIFEST, load_manifest, read_records
+from mdp.pipeline.backing_up.restoring import restore_backup
 from mdp.pipeline.backing_up.verifying import verify_backup
 from mdp.ports import OHLCV, Slice
-from mdp.storage import DeltaStore
 from mdp.storage.delta_pins import at_one_moment
+from mdp_tests.pipeline.backup_world import MARKET, NOW, WHOLE, back_up, candles, lake_in, put_back, read, store
 from mdp_tests.support import builders
-
-MARKET = Market.parse("binance:BTC-USDT")
-START = parse_time("2024-12-30T00:00Z")
-NOW = parse_time("2025-01-08T03:30Z")
-WHOLE = Slice(MARKET, (Timeframe.M1,), Interval(START, START + timedelta(hours=1)))
 
 
 @pytest.fixture
 def settings(tmp_path):
-    found = load_settings(data_dir=tmp_path / "data", simulated=True)
-    store(found).replace(OHLCV, WHOLE, candles())
-    return found
-
-
-def candles(close=100.0):
-    prices = {"open": close, "high": close, "low": close, "close": close}
-    return builders.candles(*(builders.candle(START + timedelta(minutes=minute), **prices) for minute in range(60)))
-
-
-def store(settings):
-    return DeltaStore(settings.lake_dir, snapshots_dir=settings.snapshots_dir)
-
-
-def back_up(settings, place, after=timedelta(), **more):
-    return create_backup(settings, store(settings), place, lambda: NOW + after, patience_s=0, **more)
-
-
-def put_back(folder, settings, into, **choices):
-    restore_backup(folder, settings, into, lambda: NOW, Choices(**choices))
-    return load_settings(data_dir=into, simulated=True)
-
-
-def read(settings):
-    return store(settings).read(OHLCV, WHOLE)
+    return lake_in(tmp_path / "data")
 
 
 def database(path, rows):
@@ -139,6 +106,29 @@ def test_a_file_that_is_removed_before_it_was_copied_makes_it_look_again(setting
     assert verify_backup(made.folder).faults == ()
     assert made.manifest.tables["ohlcv"].version == store(settings).version(OHLCV)
     put_back(made.folder, settings, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_file_that_is_missing_is_named_with_what_to_do(settings, tmp_path, which):
+    january = Slice(MARKET, (Timeframe.M1,), Interval(NOW, NOW + timedelta(hours=1)))
+    store(settings).replace(
+        OHLCV, january, builders.candles(builders.candle(NOW, open=1.0, high=1.0, low=1.0, close=1.0))
+    )
+    missing = [store(settings).directory(OHLCV) / file.path for file in store(settings).live_files(OHLCV)][which]
+    missing.unlink()
+    with pytest.raises(StorageError, match=rf"{missing.name}: was removed while it was copied.*see `mdp heal`"):
+        back_up(settings, tmp_path / "backups")
+    assert not any(path.name != ".lock" for path in (tmp_path / "backups").iterdir())
+
+
+def test_a_backup_of_the_future_is_told_of_and_is_not_taken_for_the_newest(settings, tmp_path, caplog):
+    ahead = back_up(settings, tmp_path / "backups", timedelta(days=3650))
+    made = back_up(settings, tmp_path / "backups")
+    assert f"{ahead.folder} is of the future" in caplog.text
+    with pytest.raises(InputError, match=r"backup: expected one of its folders by name, for 2035-.* is of the future"):
+        backup_at(tmp_path / "backups", NOW)
+    assert backup_at(made.folder, NOW) == made.folder
+    assert backup_at(tmp_path / "backups", NOW + timedelta(days=3650)) == ahead.folder
 
 
 def test_all_tables_are_taken_at_one_moment():
@@ -228,10 +218,10 @@ def test_one_that_was_broken_off_does_not_count_and_is_removed_with_the_next(set
     (tmp_path / "backups" / "2025-01-01T033000.000000Z").mkdir()  # without a manifest
     assert backups_in(tmp_path / "backups") == []
     with pytest.raises(InputError, match="backup: expected the folder of a backup"):
-        backup_at(tmp_path / "backups")
+        backup_at(tmp_path / "backups", NOW)
     made = back_up(settings, tmp_path / "backups")
     assert not left.exists()
-    assert backup_at(tmp_path / "backups") == made.folder
+    assert backup_at(tmp_path / "backups", NOW) == made.folder
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(settings, tmp_path, monkeypatch):
@@ -321,55 +311,3 @@ def test_a_damaged_file_of_the_lake_is_named_and_no_backup_is_made_of_it(setting
         back_up(settings, tmp_path / "backups")
     assert "mdp heal" in failed.value.__notes__[0]
     assert backups_in(tmp_path / "backups") == []
-
-
-@pytest.mark.slow
-def test_nothing_is_put_over_what_is_there_unless_told_and_then_it_is_set_aside(settings, tmp_path):
-    made = back_up(settings, tmp_path / "backups")
-    store(settings).replace(OHLCV, WHOLE, candles(700.0))
-    with pytest.raises(InputError, match=r"into: expected a data directory without content \(this one has lake/"):
-        put_back(made.folder, settings, settings.data_dir)
-    assert read(settings)["close"].unique().to_list() == [700.0]
-    done = restore_backup(made.folder, settings, settings.data_dir, lambda: NOW, Choices(replaces=True))
-    assert read(load_settings(data_dir=settings.data_dir))["close"].unique().to_list() == [100.0]
-    assert DeltaStore(done.before / "lake").read(OHLCV, WHOLE)["close"].unique().to_list() == [700.0]
-
-
-@pytest.mark.slow
-def test_a_place_where_something_is_at_work_is_left_alone(settings, tmp_path):
-    made = back_up(settings, tmp_path / "backups")
-    (tmp_path / "busy" / "run").mkdir(parents=True)
-    with (tmp_path / "busy" / "run" / "up.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(LeaseHeld, match=r"run/up\.lock"):
-            put_back(made.folder, settings, tmp_path / "busy", replaces=True)
-    put_back(made.folder, settings, tmp_path / "busy")
-
-
-@pytest.mark.slow
-def test_runs_of_sqlite_are_not_put_where_dagster_would_not_look_for_them(settings, tmp_path):
-    made = back_up(settings, tmp_path / "backups")
-    server = settings.model_copy(update={"dagster": settings.dagster.model_copy(update={"instance": "postgres"})})
-    with pytest.raises(ConfigError, match="MDP_DAGSTER__INSTANCE: expected sqlite"):
-        put_back(made.folder, server, tmp_path / "elsewhere")
-    put_back(made.folder, server, tmp_path / "elsewhere", leaves_dagster=True)
-
-
-@pytest.mark.slow
-def test_a_restore_that_was_killed_leaves_nothing_that_counts_and_the_next_removes_it(settings, tmp_path):
-    made = back_up(settings, tmp_path / "backups")
-    left = tmp_path / "elsewhere" / ".restoring-0123abcd" / "lake"
-    left.mkdir(parents=True)
-    (left / "part").write_text("half")
-    restored = put_back(made.folder, settings, tmp_path / "elsewhere")
-    assert read(restored).height == 60
-    assert not left.parent.exists()
-
-
-def test_a_schema_that_this_program_does_not_know_is_refused(settings, tmp_path):
-    made = back_up(settings, tmp_path / "backups")
-    tables = {name: msgspec.structs.replace(held, schema_version=99) for name, held in made.manifest.tables.items()}
-    later = sealed(msgspec.structs.replace(made.manifest, tables=tables))
-    (made.folder / MANIFEST).write_bytes(encode(later))
-    with pytest.raises(OutdatedStore, match=r"ohlcv of schema version 99, this program knows \d; run a newer"):
-        put_back(made.folder, settings, tmp_path / "elsewhere")

@@ -69,16 +69,21 @@ def test_nothing_but_backups_is_removed_and_one_that_cannot_be_read_is_left_to_a
     (days[0] / MANIFEST).write_text("{")  # the newest, which must not take the place of a good one
     (tmp_path / "mine").mkdir()
     (tmp_path / "2025-01-01T033000.000000Z").mkdir()
-    would = prune(tmp_path, Keep(1, 0, 0), is_dry=True)
+    would = prune(tmp_path, Keep(1, 0, 0), SUNDAY, is_dry=True)
     assert sorted(path.name for path in would[1]) == sorted(path.name for path in days[2:])
     assert all(path.exists() for path in days)
-    kept_, gone = prune(tmp_path, Keep(1, 0, 0))
+    kept_, gone = prune(tmp_path, Keep(1, 0, 0), SUNDAY)
     assert set(gone) == set(days[2:])
     assert set(kept_) == set(days[:2])
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {".lock", "mine", "2025-01-01T033000.000000Z", days[0].name, days[1].name}
 
 
+def test_one_of_the_future_takes_no_others_place_and_stays(tmp_path):
+    ahead, yesterday, today = (backup(tmp_path, SUNDAY + timedelta(days=days)) for days in (3_650, -1, 0))
+    assert prune(tmp_path, Keep(1, 0, 0), SUNDAY) == ([today, ahead], [yesterday])
+
+
 def test_nothing_is_removed_while_a_backup_is_made(tmp_path):
     with working_in(tmp_path), pytest.raises(LeaseHeld):
-        prune(tmp_path, Keep(1, 0, 0))
+        prune(tmp_path, Keep(1, 0, 0), SUNDAY)

@@ -37,17 +37,28 @@ def look_at_bus(settings: Settings) -> list[Finding]:
             begun = time.monotonic()
             bus.ping()
             took_ms = (time.monotonic() - begun) * 1e3
-            server, policy = bus.info("server"), bus.config_get("maxmemory-policy")["maxmemory-policy"]
+            server, policy = bus.info("server"), _policy_of(bus)
     except redis.RedisError as error:
         if address.keeps is not None:
             return [well("bus", f"{where}: not running; the first process that needs it starts it")]
         advice = "start the server, or mend MDP_BUS__URL; until then each process takes only a part of its quota"
         return [ill("bus", f"{where}: {type(error).__name__}", advice)]
     seen = f"{where}: {server.get('valkey_version') or server['redis_version']}, {took_ms:.1f} ms"
+    if policy is None:
+        advice = "its CONFIG may not be read: make sure that its maxmemory-policy is noeviction"
+        return [odd("bus", seen, advice)]
     if policy != "noeviction":
         advice = "configure maxmemory-policy noeviction: counts of requests and live candles must not be thrown away"
         return [ill("bus", f"{seen}, {policy}", advice)]
     return [odd("bus", seen, "a bus this slow holds every request up")] if took_ms > 50 else [well("bus", seen)]
+
+
+def _policy_of(bus: redis.Redis) -> str | None:
+    """Return what the server throws away when it is full; None where it does not tell, as servers of a cloud."""
+    try:
+        return str(bus.config_get("maxmemory-policy")["maxmemory-policy"])
+    except redis.ResponseError:
+        return None
 
 
 def look_at_store(settings: Settings) -> list[Finding]:

@@ -87,6 +87,7 @@ class Filling:
     earlier: Earlier
     records: list[Record] = field(default_factory=list)
     copied: int = 0
+    _times_aside: int = 0
     _twins: dict[tuple[int, int], Record] = field(default_factory=dict)
 
     def add(self, wanted: Wanted) -> Record:
@@ -136,7 +137,10 @@ class Filling:
 
     def set_aside(self, below: str) -> None:
         """Take out again what is in a folder, and copy none of it again where it is asked for once more."""
-        aside = self.folder / _ASIDE / str(len(self.records))
+        if not (self.folder / below).exists():
+            return
+        self._times_aside += 1
+        aside = self.folder / _ASIDE / str(self._times_aside)
         aside.mkdir(parents=True)
         (self.folder / below).rename(aside / below)
         gone = [record for record in self.records if record.path.startswith(f"{below}/")]

@@ -31,7 +31,7 @@ from mdp.pipeline.backing_up.contents import (
     wanted_of,
 )
 from mdp.pipeline.backing_up.copying import Advance, Earlier, Filling, earlier_of, require_room
-from mdp.pipeline.backing_up.places import backups_in, name_of, unfinished_in, working_in
+from mdp.pipeline.backing_up.places import backups_in, is_of_the_future, name_of, unfinished_in, working_in
 from mdp.pipeline.backing_up.records import (
     FORMAT,
     MANIFEST,
@@ -98,8 +98,12 @@ def create_backup(
     place = place.absolute()
     _require_apart(settings, place)
     with working_in(place):
+        now = clock()
+        for path in backups_in(place):
+            if is_of_the_future(path, now):
+                _log.warning("%s is of the future: the clock was wrong then, or is now; see to it", path)
         earlier = {} if is_full else _newest(place)
-        work = _Work(settings, store, place, clock(), patience_s, advance, earlier)
+        work = _Work(settings, store, place, now, patience_s, advance, earlier)
         try:
             return work.make()
         except OSError as error:

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mdp.errors import InputError, LeaseHeld, OutdatedStore, StorageError, StoreCorrupt
@@ -20,6 +20,7 @@ from mdp.storage.disk import make_directory
 
 _NAME = "%Y-%m-%dT%H%M%S.%fZ"
 _NAMED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}\.\d{6}Z")
+_CLOCKS_DIFFER = timedelta(minutes=5)
 _UNFINISHED = re.compile(rf"\.{_NAMED.pattern}\.(?:unfinished|deleted)")
 
 
@@ -27,7 +28,7 @@ def name_of(moment: datetime) -> str:
     """Return the name of a backup that is begun at a moment; names sort as moments do.
 
     Examples:
-        >>> from datetime import UTC, datetime
+        >>> from datetime import UTC, datetime, timedelta
         >>> name_of(datetime(2025, 1, 8, 3, 30, tzinfo=UTC))
         '2025-01-08T033000.000000Z'
     """
@@ -61,17 +62,25 @@ def readable_backups(place: Path) -> Iterator[tuple[Path, Manifest | str]]:
             yield path, str(error)
 
 
-def backup_at(path: Path) -> Path:
+def is_of_the_future(backup: Path, now: datetime) -> bool:
+    """Tell whether a backup was begun later than it is now: by a clock that was wrong, then or now."""
+    return moment_of(backup.name) > now + _CLOCKS_DIFFER
+
+
+def backup_at(path: Path, now: datetime) -> Path:
     """Return the backup that a path means: itself, or the newest of a place.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or which is the newest cannot be told.
     """
     if (path / MANIFEST).is_file() or _NAMED.fullmatch(path.absolute().name):
         return path
     found = backups_in(path) if path.is_dir() else []
     if not found:
         raise InputError("backup", got=str(path), expected="the folder of a backup, or one in which backups lie")
+    if is_of_the_future(found[-1], now):
+        expected = f"one of its folders by name, for {found[-1].name} is of the future (it is {name_of(now)} here)"
+        raise InputError("backup", got=str(path), expected=expected)
     return found[-1]
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from mdp.config.masking import masked
 from mdp.config.settings import Settings
@@ -19,7 +23,8 @@ from mdp.errors import ConfigError, StorageError
 VARIABLE = "MDP_DAGSTER__POSTGRES_URL"
 _DEBIAN = Path("/usr/lib/postgresql")
 _PATIENCE_S = 6 * 3600
-_OF_QUERY = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "connect_timeout": "PGCONNECT_TIMEOUT"}
+_SERVICE = "mdp"
+_DATABASE = f"--dbname=service={_SERVICE}"
 
 
 class PostgresStorage:
@@ -33,22 +38,10 @@ class PostgresStorage:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            found = urlsplit(url)
-            port = found.port or 5432
-        except ValueError as error:
-            raise ConfigError(VARIABLE, got=masked(url), expected="the address of a server") from error
         self.shown = masked(url)
-        self._environment = {
-            "PGHOST": found.hostname or "localhost",
-            "PGPORT": str(port),
-            "PGUSER": unquote(found.username or ""),
-            "PGPASSWORD": unquote(found.password or ""),
-            "PGDATABASE": unquote(found.path.removeprefix("/")),
-            "PGCONNECT_TIMEOUT": "15",
-            "PGAPPNAME": "mdp backup",
-            **{_OF_QUERY[name]: value for name, value in parse_qsl(found.query) if name in _OF_QUERY},
-        }
+        given = _connection_of(url)
+        self._password = given.pop("password", "")
+        self._connection = {"connect_timeout": "15", "application_name": "mdp backup", **given}
 
     def dump(self, target: Path) -> None:
         """Write all of it, as it is at one moment, into one file.
@@ -57,7 +50,7 @@ class PostgresStorage:
             StorageError: the server does not answer, or the file cannot be written.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={target}")
+        self._run("pg_dump", _DATABASE, "--format=custom", "--no-owner", "--no-privileges", f"--file={target}")
 
     def restore(self, source: Path) -> None:
         """Put back what :meth:`dump` wrote, in the place of what is there: all of it, or nothing.
@@ -66,7 +59,7 @@ class PostgresStorage:
             StorageError: the server refuses it; the database is as it was.
         """
         how = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
-        self._run("pg_restore", *how, f"--dbname={self._environment['PGDATABASE']}", str(source))
+        self._run("pg_restore", _DATABASE, *how, str(source))
 
     def runs(self) -> int:
         """Return how many runs it holds.
@@ -87,30 +80,56 @@ class PostgresStorage:
         return self._ask(asked)
 
     def _ask(self, statement: str) -> int:
-        return int(self._run("psql", "--no-psqlrc", "--tuples-only", "--no-align", f"--command={statement}").strip())
+        asked = ("--no-psqlrc", "--tuples-only", "--no-align", f"--command={statement}")
+        return int(self._run("psql", _DATABASE, *asked).strip())
 
     def _run(self, name: str, *arguments: str) -> str:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "MDP_"))}
         try:
-            done = subprocess.run(
-                [program(name), "--no-password", *arguments],
-                env={**inherited, **self._environment},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_PATIENCE_S,
-                check=False,
-            )
+            with self._reachable() as environment:
+                done = subprocess.run(
+                    [program(name), "--no-password", *arguments],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=_PATIENCE_S,
+                    check=False,
+                )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StorageError(f"{name} of {self.shown}: {type(error).__name__}") from error
         if done.returncode != 0:
             raise StorageError(f"{name} of {self.shown}: {self._without_password(_last_lines(done.stderr))}")
         return done.stdout
 
+    @contextmanager
+    def _reachable(self) -> Iterator[dict[str, str]]:
+        """Write what leads to the database into a file that its programs read, and give them their environment.
+
+        A file, since it takes all that an address may say; variables, which Dagster heeds too, fill in the rest.
+        """
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("MDP_")}
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="mdp-postgres-") as file:
+            file.write(f"[{_SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in self._connection.items()))
+            file.flush()
+            secret = {"PGPASSWORD": self._password} if self._password else {}
+            yield {**inherited, "PGSERVICEFILE": file.name, **secret}
+
     def _without_password(self, text: str) -> str:
-        password = self._environment["PGPASSWORD"]
-        return text.replace(password, "***") if password else text
+        return text.replace(self._password, "***") if self._password else text
+
+
+def _connection_of(url: str) -> dict[str, str]:
+    """Return what Dagster's driver tells Postgres of an address: the same server, database and schema."""
+    try:
+        found = make_url(url)
+        _, given = found.get_dialect()().create_connect_args(found)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(VARIABLE, got=masked(url), expected="the address of a server") from error
+    told = {name: str(value) for name, value in given.items()}
+    if "service" in told or any("\n" in value for value in told.values()):
+        raise ConfigError(VARIABLE, got=masked(url), expected="an address that says itself where the server is")
+    return told
 
 
 def storage_of(settings: Settings) -> PostgresStorage:

@@ -11,7 +11,14 @@ from datetime import datetime
 from pathlib import Path
 
 from mdp.errors import InputError
-from mdp.pipeline.backing_up.places import backups_in, moment_of, readable_backups, remove_backup, working_in
+from mdp.pipeline.backing_up.places import (
+    backups_in,
+    is_of_the_future,
+    moment_of,
+    readable_backups,
+    remove_backup,
+    working_in,
+)
 from mdp.pipeline.backing_up.records import Manifest
 
 
@@ -73,8 +80,10 @@ def _month(moment: datetime) -> object:
     return moment.year, moment.month
 
 
-def prune(place: Path, keep: Keep, *, is_dry: bool = False) -> tuple[list[Path], list[Path]]:
+def prune(place: Path, keep: Keep, now: datetime, *, is_dry: bool = False) -> tuple[list[Path], list[Path]]:
     """Remove the backups of a place that need not stay.
+
+    One that cannot be read, and one of the future, take no other's place, and are left for a person to look at.
 
     Returns:
         Those that stay, and those that were removed; of a dry run, would be.
@@ -87,8 +96,11 @@ def prune(place: Path, keep: Keep, *, is_dry: bool = False) -> tuple[list[Path],
     if not place.is_dir():
         raise InputError("place", got=str(place), expected="a folder in which backups lie")
     with working_in(place):
-        # One that cannot be read takes no other's place, and is left for a person to look at.
-        whole = {path: moment_of(path.name) for path, told in readable_backups(place) if isinstance(told, Manifest)}
+        whole = {
+            path: moment_of(path.name)
+            for path, told in readable_backups(place)
+            if isinstance(told, Manifest) and not is_of_the_future(path, now)
+        }
         stays = kept(whole.values(), keep)
         gone = [path for path, moment in whole.items() if moment not in stays]
         if not is_dry:

@@ -5,7 +5,6 @@ Not here: the place (``targets``), reading a backup without restoring it (``veri
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,17 +12,17 @@ from typing import NamedTuple
 
 from mdp.config.settings import Settings
 from mdp.errors import ConfigError, InputError, LeaseHeld, OutdatedStore, StorageError, StoreCorrupt
-from mdp.pipeline.backing_up.contents import DUMP, SETTINGS
+from mdp.pipeline.backing_up.contents import DUMP, KEYS, SETTINGS
 from mdp.pipeline.backing_up.copying import Advance, copy_file, require_room
 from mdp.pipeline.backing_up.creating import say_nothing
 from mdp.pipeline.backing_up.places import name_of
 from mdp.pipeline.backing_up.postgres import PostgresStorage, storage_of
 from mdp.pipeline.backing_up.records import Manifest, Record, load_manifest, read_records, require_whole_listing
 from mdp.pipeline.backing_up.sqlite_files import unfinished_runs
-from mdp.pipeline.backing_up.targets import put_in_place, require_free, require_idle, staged
+from mdp.pipeline.backing_up.targets import put_in_place, require_free, require_idle, require_movable, staged
 from mdp.ports import TABLES, Clock
 from mdp.storage.delta_pins import files_at
-from mdp.storage.disk import sync_directories
+from mdp.storage.disk import link_or_copy, sync_directories
 
 
 class Restored(NamedTuple):
@@ -34,12 +33,14 @@ class Restored(NamedTuple):
         before: Where the former content of the data directory is; None where there was none.
         unfinished_runs: Runs that were executing when the backup was made; they are failed when Dagster starts.
         has_dagster: Whether Dagster's storage was restored.
+        keys_aside: Where the API's keys are, if the settings say that they are read from another file; else None.
     """
 
     manifest: Manifest
     before: Path | None
     unfinished_runs: tuple[str, ...]
     has_dagster: bool
+    keys_aside: Path | None
 
 
 class Choices(NamedTuple):
@@ -86,15 +87,34 @@ def restore_backup(
     manifest = _readable(backup)
     database = None if choices.leaves_dagster else _database(manifest, settings)
     _require_room_to_act(into, database, choices)
-    with _writing(into), staged(into) as staging:
-        require_room(into, manifest.size, "make room")
+    with _writing(into, "nothing was restored"), staged(into) as staging:
+        require_room(into, _size_of(backup, choices), "make room")
         runs = _stage(backup, manifest, staging, choices, advance)
         if database is not None:
             database.restore(staging / DUMP)
             (staging / DUMP).unlink()
-        _leave_locks(into, runs)
-        before = put_in_place(staging, into, name_of(clock()))
-    return Restored(manifest, before, tuple(runs), manifest.dagster != "none" and not choices.leaves_dagster)
+        done = "Dagster's runs are restored, the files are not" if database else "not all of it is in its place"
+        with _writing(into, f"{done}: mend that, and run it again with --replace"):
+            _leave_locks(into, runs)
+            before = put_in_place(staging, into, name_of(clock()))
+    keys = into / KEYS
+    has_dagster = manifest.dagster != "none" and not choices.leaves_dagster
+    return Restored(manifest, before, tuple(runs), has_dagster, keys if _are_read_elsewhere(keys, settings) else None)
+
+
+def _are_read_elsewhere(keys: Path, settings: Settings) -> bool:
+    return settings.api.keys_file is not None and settings.keys_file != keys and keys.exists()
+
+
+def _size_of(backup: Path, choices: Choices) -> int:
+    """Return how many bytes a backup takes where it is restored: what snapshots share with the lake counts once."""
+    size, seen = 0, set()
+    for record in read_records(backup):
+        if not _is_left(record.path, choices):
+            inode = _inode_of(backup / record.path)
+            size += 0 if _may_share(record) and inode in seen else record.size
+            seen.add(inode)
+    return size
 
 
 def _readable(backup: Path) -> Manifest:
@@ -122,6 +142,7 @@ def _database(manifest: Manifest, settings: Settings) -> PostgresStorage | None:
 
 def _require_room_to_act(into: Path, database: PostgresStorage | None, choices: Choices) -> None:
     require_idle(into)
+    require_movable(into)
     if not choices.replaces:
         require_free(into)
     if database is None:
@@ -158,20 +179,28 @@ def _put(backup: Path, record: Record, staging: Path, twins: dict[tuple[int, int
     if not target.resolve().is_relative_to(staging.resolve()):
         raise StoreCorrupt(f"{backup}: {record.path}: leads out of the backup")
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        status = source.stat()
-    except OSError as error:
-        raise StoreCorrupt(f"{source}: cannot be read: {error.strerror or error}; nothing was restored") from error
-    # Only what never changes may have two names: a snapshot's file is the lake's, a database is nobody else's.
-    inode = (status.st_dev, status.st_ino)
-    if record.path.endswith(".parquet") and inode in twins:
-        os.link(twins[inode], target)
+    inode = _inode_of(source)
+    if _may_share(record) and inode in twins:
+        link_or_copy(twins[inode], target)
         return
     size, sha256, _ = copy_file(source, target)
     if (size, sha256) != (record.size, record.sha256):
         said = f"expected {record.size:,} bytes of SHA-256 {record.sha256}, found {size:,} of {sha256}"
         raise StoreCorrupt(f"{source}: damaged: {said}; nothing was restored")
     twins[inode] = target
+
+
+def _inode_of(source: Path) -> tuple[int, int]:
+    try:
+        status = source.stat()
+    except OSError as error:
+        raise StoreCorrupt(f"{source}: cannot be read: {error.strerror or error}; nothing was restored") from error
+    return status.st_dev, status.st_ino
+
+
+def _may_share(record: Record) -> bool:
+    """Only what never changes may have two names: a snapshot's file is the lake's, a database is nobody else's."""
+    return record.path.endswith(".parquet")
 
 
 def _leave_locks(data_dir: Path, runs: list[str]) -> None:
@@ -183,8 +212,8 @@ def _leave_locks(data_dir: Path, runs: list[str]) -> None:
 
 
 @contextmanager
-def _writing(into: Path) -> Iterator[None]:
+def _writing(into: Path, what_is: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{error.filename or into}: {error.strerror or error}; nothing was restored") from error
+        raise StorageError(f"{error.filename or into}: {error.strerror or error}; {what_is}") from error

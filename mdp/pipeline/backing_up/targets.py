@@ -44,6 +44,18 @@ def _is_held(path: Path) -> bool:
     return False
 
 
+def require_movable(data_dir: Path) -> None:
+    """Refuse a directory whose content is on a disk of its own: it could not be set aside, and nothing take its place.
+
+    Raises:
+        InputError: names the folder.
+    """
+    for name in CONTENT:
+        if (data_dir / name).is_mount():
+            expected = "a folder of the data directory's own disk; put the disk where the whole data directory is"
+            raise InputError("into", got=f"{data_dir / name}, where a disk is mounted", expected=expected)
+
+
 def require_free(data_dir: Path) -> None:
     """Refuse a directory that holds something a backup would take the place of.
 
