@@ -20,6 +20,8 @@ import { View } from "./view.js";
 const STATUS_EVERY_MS = 3_000;
 const COVERAGE_EVERY_MS = 300_000;
 
+const STALE = "Nobody keeps the buffer of this market now: what is shown may be old. Do not trade on it. "
+  + "It is kept while live_sensor is on in Dagster, or by mdp feed.";
 const SAID = { connecting: "connecting", live: "live", fallback: "live, by events", reconnecting: "reconnecting" };
 
 /** @type {{service: any, choice: any, view: View, periods: any[], connection: string, isStale: boolean}} */
@@ -32,7 +34,7 @@ function showConnection() {
   const state = isOpen && isStored ? "stored" : isOpen && page.isStale ? "stale" : page.connection;
   pill.dataset.state = state;
   pill.textContent = state === "stored" ? "stored data" : state === "stale" ? "bus or feed away" : SAID[state];
-  alarm("stale", state === "stale" ? "Nobody keeps the buffer of this market now: what is shown may be old. Do not trade on it." : null);
+  alarm("stale", state === "stale" ? STALE : null);
 }
 
 /** @param {any} choice @param {number | null} [until] */
