@@ -105,7 +105,7 @@ def _make(part: Slice, accepted: pl.DataFrame, spoilt: pl.Series, absences: Sequ
     missing = [run for absence in absences for run in missing_of(absence, after["open_time"], part.window)]
     touched = _touched([changed["open_time"], spoilt, _before_holes(after, changed)], missing)
     revisions = find_revisions(stored.join(changed, on="open_time", how="semi"), changed, revised_at=desk.now)
-    buckets = _unlike_stored(desk.store, part, _buckets(after, touched, desk.now), is_new=len(changed) > 0)
+    buckets = _unlike_stored(desk.store, part, _buckets(after, touched), is_new=len(changed) > 0)
     return Made(
         rows=pl.concat([changed, buckets]),
         revisions=not_yet_recorded(desk.store, part, part.window, revisions),
@@ -236,12 +236,15 @@ def _before_holes(minutes: pl.DataFrame, changed: pl.DataFrame) -> pl.Series:
     return minutes.filter(is_hole & follows.is_in(changed["open_time"].implode()))["open_time"]
 
 
-def _buckets(minutes: pl.DataFrame, touched: pl.Series, now: datetime) -> pl.DataFrame:
-    """The longer candles that hold a touched minute and are over: by the clock, or as their last minute is closed."""
-    last, first = minutes["open_time"].max(), touched.dt.truncate(RESAMPLED[0].value).min()
-    if not isinstance(last, datetime) or not isinstance(first, datetime):
+def _buckets(minutes: pl.DataFrame, touched: pl.Series) -> pl.DataFrame:
+    """The longer candles that hold a touched minute and are over: of their last minute, or a later one, something is known.
+
+    Not by the clock: a minute that has ended is on its way for a while, and a candle without it would be a wrong one.
+    """
+    first, newest, last = touched.dt.truncate(RESAMPLED[0].value).min(), touched.max(), minutes["open_time"].max()
+    if not isinstance(last, datetime) or not isinstance(first, datetime) or not isinstance(newest, datetime):
         return CANDLE_SCHEMA.to_frame()
-    closed_by = max(now, last + Timeframe.M1.duration)
+    closed_by = max(last, newest) + Timeframe.M1.duration
     if first + RESAMPLED[0].duration > closed_by:  # four flushes of five: not even the shortest one is over
         return CANDLE_SCHEMA.to_frame()
     made = resample_all(minutes, closed_by=closed_by)
