@@ -126,6 +126,8 @@ class Mirror:
         self.has_looked.set()
 
     def _take(self, update: Update) -> None:
+        if update.reason == "missed":  # nothing of that is in the buffer; what is comes next
+            return
         self._places[update.market, update.timeframe].buffer = update.buffer
         self._heard_at = time.monotonic()
         self.updates += 1

@@ -36,6 +36,9 @@ _USUAL = frozenset(
 _KEYS = frozenset({b"authorization", b"x-api-key"})
 """Headers with a key. Any other one, such as that of a proxy or of another site's page, is looked at by the gate."""
 
+_LONGEST = 512
+"""Bytes of headers that say which form is wanted; those of browsers have some 150. Longer ones the gate refuses."""
+
 _SHORT = 0.000_02
 """What an answer takes, in seconds: measuring it would take as long."""
 
@@ -83,9 +86,10 @@ class QuickAnswers:
         said = dict(headers) if spelled is not None else {}
         if spelled is None or len(said) < len(headers):
             return None
-        form = _form(said.get(b"accept", b""), said.get(b"accept-encoding", b""))
+        accept, encoding = said.get(b"accept", b""), said.get(b"accept-encoding", b"")
+        admitted = self._admit(said, peer) if len(accept) + len(encoding) <= _LONGEST else None
+        form = _form(accept, encoding) if admitted is not None else None
         answer = spelled.answer(form) if form is not None else None
-        admitted = self._admit(said, peer) if answer is not None else None
         if answer is None or admitted is None:
             return None
         caller, more = admitted
@@ -156,7 +160,7 @@ class BufferProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=512)  # of what is short, and was said by somebody who may ask
 def _form(accept: bytes, encoding: bytes) -> int | None:
     try:
         format_ = accepted_format(accept.decode("latin-1")) if accept.strip() else Format.JSON

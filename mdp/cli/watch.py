@@ -76,6 +76,8 @@ def as_line(update: Update) -> dict[str, Any]:
         values = update.candle._asdict()
         times = {"open_time": _time(values.pop("open_us")), "received_at": _time(values.pop("received_us"))}
         line |= {"open_time": times["open_time"], **values, "received_at": times["received_at"]}
+    if update.missed is not None:
+        line["missed"] = [format_time(update.missed.start), format_time(update.missed.end)]
     return line
 
 

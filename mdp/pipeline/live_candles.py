@@ -237,7 +237,7 @@ def _before_holes(minutes: pl.DataFrame, changed: pl.DataFrame) -> pl.Series:
 
 
 def _buckets(minutes: pl.DataFrame, touched: pl.Series) -> pl.DataFrame:
-    """The longer candles that hold a touched minute and are over: of their last minute, or a later one, something is known.
+    """The longer candles that hold a touched minute and are over: something is known of their last minute or a later.
 
     Not by the clock: a minute that has ended is on its way for a while, and a candle without it would be a wrong one.
     """

@@ -59,7 +59,8 @@ def follow(
     """Follow live candles: the newest of each buffer first, then every change as it comes, until it is closed.
 
     Messages that were lost are noticed by their numbers: the buffer is read again, and what changed meanwhile is given.
-    Every end state of a candle comes; of the states between two, some may not. While the bus is away, buffers are given
+    Every end state of a candle comes, or ``missed`` says which do not, after an absence longer than the buffer; of the
+    states between two, some may not come. While the bus is away, buffers are given
     once as stale, and so are those that no feed keeps any more; they come back by themselves. Every change is given in
     turn: who takes longer for one than the next takes to come, falls behind; ``candle.received_us`` tells by how much.
 

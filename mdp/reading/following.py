@@ -9,7 +9,7 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from mdp.domain.interval import Interval
 from mdp.domain.live import Buffer, CandleState, LiveCandle
 from mdp.domain.market import Exchange, Market
 from mdp.domain.timeframe import EPOCH, Timeframe
@@ -44,14 +45,16 @@ class Update:
         buffer: All of the buffer, this candle among it.
         reason: ``changed``: as it happened. ``read``: the buffer was read, at the beginning or because messages were
             lost; each candle that differs from what was known comes once. ``stale``: the bus is away, or no feed keeps
-            the buffer: what is in it may be old; it is tried until it is back.
+            the buffer: what is in it may be old; it is tried until it is back. ``missed``: more ended than it holds.
+        missed: Open times of candles whose ends will not be told; ``mdp.read`` has them once they are stored.
     """
 
     market: Market
     timeframe: Timeframe
     candle: LiveCandle | None
     buffer: CandleBuffer
-    reason: Literal["changed", "read", "stale"]
+    reason: Literal["changed", "read", "stale", "missed"]
+    missed: Interval | None = None
 
 
 class Subscribed(Protocol):
@@ -279,7 +282,17 @@ async def _read(bus: Bus, key: Key, held: dict[Key, CandleBuffer], *, is_kept: b
     news = [candle for candle in now.candles if known.get(candle.open_us) != candle]
     if not news and now != replace(before, seq=now.seq, written_us=now.written_us):
         return [Update(*key, None, now, "read")]  # a candle was taken back, or somebody keeps the buffer again
-    return [Update(*key, candle, now, "read") for candle in news]
+    told = [Update(*key, None, now, "missed", between) for between in _missed(before, now)]
+    return [*told, *(Update(*key, candle, now, "read") for candle in news)]
+
+
+def _missed(before: CandleBuffer, now: CandleBuffer) -> Iterator[Interval]:
+    """Yield what lies between the last end that was told and the first candle that can still be."""
+    if before.candles and now.candles:
+        newest, end_us = before.candles[-1], now.candles[0].open_us
+        start_us = newest.open_us + (newest.state is not CandleState.FORMING) * now.timeframe.microseconds
+        if start_us < end_us:
+            yield Interval(EPOCH + EPOCH.resolution * start_us, EPOCH + EPOCH.resolution * end_us)
 
 
 def _us(moment: datetime | None) -> int:

@@ -14,7 +14,7 @@ from mdp.api.callers import Scope
 from mdp.api.doorkeeper import Doorkeeper
 from mdp.api.formats import MEDIA_TYPES
 from mdp.api.key_file import create_key, revoke_key, utc_now
-from mdp.api.quick_answers import QuickAnswers
+from mdp.api.quick_answers import QuickAnswers, _form
 from mdp.config.settings import load_settings
 from mdp_tests.api.live_service import forget, grown_stale, live_buffer, put
 
@@ -45,6 +45,16 @@ def parsed(answer):
     pairs = [line.split(b": ", 1) for line in head[:-4].split(b"\r\n")]
     assert len(dict(pairs)) == len(pairs)
     return int(status.split()[1]), {name.decode(): value.decode() for name, value in pairs}, body
+
+
+def test_headers_that_are_long_or_of_somebody_who_may_not_ask_are_not_even_read(find):
+    _form.cache_clear()
+    assert find(URL, (b"accept", b"application/json;" + b"x" * 600)) is None
+    assert find(URL, (b"accept-encoding", b"gzip;" * 200)) is None
+    assert find(URL, (b"accept", b"text/csv"), host=(b"host", b"elsewhere.example")) is None
+    assert _form.cache_info().currsize == 0, "they would be kept"
+    assert find(URL, (b"accept", b"text/csv")) is not None
+    assert _form.cache_info().currsize == 1
 
 
 ACCEPTS = (None, "*/*", "text/html, */*;q=0.8", *MEDIA_TYPES.values())

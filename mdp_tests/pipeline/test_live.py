@@ -229,9 +229,7 @@ def test_a_longer_candle_is_not_stored_while_its_last_minute_is_on_its_way():
     store = MemoryStore()
     for clock in (moment(5) + timedelta(seconds=0.3), moment(9)):  # it ended; its close is told half a second later
         keep_live(told(*(minute(number) for number in range(4))), store, NOTHING_KNOWN, lambda clock=clock: clock)
-        assert stored(store, LONGER).is_empty(), (
-            "a candle of four minutes would be a wrong one, and told to whoever asks"
-        )
+        assert stored(store, LONGER).is_empty(), "four minutes would be told as if they were five"
     keep(store, told(minute(4)), 6)
     assert stored(store, LONGER)["minutes"].to_list() == [5]
 

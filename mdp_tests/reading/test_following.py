@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from mdp.bus.live_keys import LiveKeys
 from mdp.bus.topics import buffer_rest, candle_rest
 from mdp.domain.live import Buffer, CandleState, LiveCandle
-from mdp.domain.timeframe import Timeframe
+from mdp.domain.timeframe import EPOCH, Timeframe
 from mdp.errors import BusUnavailable
 from mdp.ports.live import Message
 from mdp.reading import following
@@ -102,6 +103,27 @@ def test_a_change_comes_as_it_happened_and_the_buffer_with_it():
     assert told == [("changed", 5.0), ("changed", 6.0), ("changed", 7.0)]
     assert (buffer.candles, buffer.seq, bus.reads) == (bus.now.candles, 4, 1)
     assert buffer.newest == live(1, 6.0, CLOSED)
+
+
+@pytest.mark.parametrize(("last", "first"), [(live(1, 4.0, CLOSED), 2), (live(1, 4.0), 1)])
+def test_candles_that_ended_while_nobody_heard_and_that_no_buffer_holds_are_said_to_be_missed(last, first):
+    def script(bus):
+        bus.now = replace(bus.now, candles=tuple(live(number, number, CLOSED) for number in (7, 8, 9)), seq=9)
+        bus.heard.put_nowait(BusUnavailable("away"))
+
+    async def run():
+        bus = ScriptedBus(last)
+        found = updates(bus, [(MARKET, M1)])
+        await anext(found)
+        script(bus)
+        told = [await asyncio.wait_for(anext(found), 5) for _ in range(5)]
+        await found.aclose()
+        return told
+
+    stale, missed, *read = asyncio.run(run())
+    assert (stale.reason, missed.reason, missed.candle) == ("stale", "missed", None)
+    assert [EPOCH + timedelta(minutes=number) for number in (first, 7)] == [missed.missed.start, missed.missed.end]
+    assert [(one.reason, one.candle.close, one.missed) for one in read] == [("read", n, None) for n in (7.0, 8.0, 9.0)]
 
 
 def test_a_buffer_that_no_feed_keeps_any_more_is_stale_until_one_writes_again():

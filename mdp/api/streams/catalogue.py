@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Literal
 
 from mdp.api.mirror import Mirror
 from mdp.api.streams.topics import BufferTopic, CandleTopic, StateTopic, Topic
@@ -86,6 +87,11 @@ class Catalogue:
             found = self._generations[name] = StateTopic(name)
             self._forget_generations()
         return found
+
+    def forget_states(self, kind: Literal["feeds", "generation"]) -> None:
+        """Forget how feeds or generations were."""
+        for topic in (self.feeds if kind == "feeds" else self._generations).values():
+            topic.forget()
 
     def _forget_generations(self) -> None:
         if len(self._generations) > _MOST_GENERATIONS:

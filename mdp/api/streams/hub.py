@@ -220,8 +220,10 @@ class Hub:
             for client in tuple(self._clients):
                 if client.is_stuck(now, self._patience_s):
                     self._cut(client)
+                elif client.mailbox.is_dismissed:
+                    client.cut()  # it had a look's time to take the goodbye
                 elif not client.is_allowed():
-                    client.mailbox.close(NOT_ALLOWED)
+                    client.mailbox.dismiss(NOT_ALLOWED)
                 elif now - client.spoke_at >= self.heartbeat_s - pause_s:
                     client.mailbox.beat(at)
 

@@ -113,6 +113,7 @@ class Mailbox:
         subscriptions: By the name of their topic.
         wants_generations: Whether it hears of generations that begin later, too.
         closing: Why the client is to be told goodbye once nothing waits; empty: it is not.
+        is_dismissed: Whether it hears nothing but that.
     """
 
     def __init__(self, measures: Measures) -> None:
@@ -120,6 +121,7 @@ class Mailbox:
         self.subscriptions: dict[str, Subscription] = {}
         self.wants_generations = False
         self.closing = ""
+        self.is_dismissed = False
         self._answers: deque[Message] = deque()
         self._touched: dict[Subscription, None] = {}
         self._beat = ""
@@ -130,6 +132,8 @@ class Mailbox:
     def subscribe(self, topic: Topic, resumed: Resumed | None) -> None:
         """Hear a topic from now on; whoever hears it already begins anew."""
         self.unsubscribe(topic.name)
+        if self.is_dismissed:
+            return
         one = Subscription(topic, self, resumed)
         self.subscriptions[topic.name] = one
         topic.listeners.add(one)
@@ -146,6 +150,8 @@ class Mailbox:
 
     def answer(self, message: Message) -> None:
         """Say this before anything else that waits."""
+        if self.is_dismissed:
+            return
         self._answers.append(message)
         if len(self._answers) >= MOST_ANSWERS:
             self._has_room.clear()
@@ -164,6 +170,15 @@ class Mailbox:
         """Say goodbye."""
         self.closing = self.closing or reason
         self._news.set()
+
+    def dismiss(self, reason: str) -> None:
+        """Say goodbye at once: what waits is not told any more, nor anything that is asked from now on."""
+        self.is_dismissed, self.wants_generations = True, False
+        for name in tuple(self.subscriptions):
+            self.unsubscribe(name)
+        self._answers.clear()
+        self._has_room.set()
+        self.close(reason)
 
     def wake(self, subscription: Subscription) -> None:
         """Something of a subscription waits."""

@@ -30,16 +30,19 @@ _read_generation = msgspec.json.Decoder(GenerationMessage).decode
 
 async def tell_feeds(bus: ValkeyLiveBus, catalogue: Catalogue) -> None:
     """Tell how feeds are, once a second, until cancelled."""
-    while True:
-        said: dict[str, bytes] = {}
-        detail = "no feed tells of itself: none is at work"
-        try:
-            said = dict(await bus.told("feed/"))
-        except BusUnavailable:
-            detail = "the bus is away"
-        for exchange, topic in catalogue.feeds.items():
-            topic.say(_feed(topic.name, exchange, said.get(f"feed/{exchange}"), detail))
-        await asyncio.sleep(_PAUSE_S)
+    try:
+        while True:
+            said: dict[str, bytes] = {}
+            detail = "no feed tells of itself: none is at work"
+            try:
+                said = dict(await bus.told("feed/"))
+            except BusUnavailable:
+                detail = "the bus is away"
+            for exchange, topic in catalogue.feeds.items():
+                topic.say(_feed(topic.name, exchange, said.get(f"feed/{exchange}"), detail))
+            await asyncio.sleep(_PAUSE_S)
+    finally:
+        catalogue.forget_states("feeds")
 
 
 def _feed(name: str, exchange: str, said: bytes | None, detail: str) -> Message:
@@ -63,14 +66,17 @@ async def tell_generations(bus: ValkeyLiveBus, catalogue: Catalogue, on_new: Cal
     """
 
     async def follow() -> None:
-        async with aclosing(bus.subscribe("generation.*")) as messages:
-            async for heard in messages:
-                if GENERATION.fullmatch(heard.topic):
-                    topic = catalogue.generation(heard.topic)
-                    is_new = topic.whole() is None
-                    topic.say(_generation(heard.topic, heard.body))
-                    if is_new:
-                        on_new(topic)
+        try:
+            async with aclosing(bus.subscribe("generation.*")) as messages:
+                async for heard in messages:
+                    if GENERATION.fullmatch(heard.topic):
+                        topic = catalogue.generation(heard.topic)
+                        is_new = topic.whole() is None
+                        topic.say(_generation(heard.topic, heard.body))
+                        if is_new:
+                            on_new(topic)
+        finally:  # what is said while nobody listens is not heard
+            catalogue.forget_states("generation")
 
     await _for_ever(follow)
 

@@ -261,6 +261,10 @@ class StateTopic(Topic):
         """Return the newest state."""
         return self._newest
 
+    def forget(self) -> None:
+        """Nobody listens for news any more: what was the newest may not be so when somebody asks again."""
+        self._newest = None
+
     def say(self, message: Message) -> None:
         """Have a state told, unless it was."""
         if self._newest is None or self._newest.text != message.text:

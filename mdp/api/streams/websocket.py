@@ -21,7 +21,7 @@ from mdp.api.surroundings import Around
 
 router = APIRouter()
 
-RESTARTING, LATER, TOO_MUCH, TEXT_ONLY = 1012, 1013, 1008, 1003
+RESTARTING, LATER, REFUSED, TEXT_ONLY = 1012, 1013, 1008, 1003
 """Why a WebSocket is closed (RFC 6455, 7.4.1, and IANA's registry)."""
 
 _GONE = (Gone, WebSocketDisconnect, RuntimeError, OSError)
@@ -67,7 +67,9 @@ async def _until_one_ends(hub: Hub, client: Client, websocket: WebSocket) -> tup
             raise failure
     if not reading.cancelled() and reading.exception() is None:
         return reading.result()
-    return (RESTARTING, client.mailbox.closing) if client.mailbox.closing and not client.is_cut else (0, "")
+    if not client.mailbox.closing or client.is_cut:
+        return 0, ""
+    return REFUSED if client.mailbox.is_dismissed else RESTARTING, client.mailbox.closing
 
 
 async def _read(asking: Asking, client: Client, websocket: WebSocket) -> tuple[int, str]:
@@ -82,5 +84,5 @@ async def _read(asking: Asking, client: Client, websocket: WebSocket) -> tuple[i
         try:
             asking.hear(text)
         except TooFast as error:
-            return TOO_MUCH, str(error)
+            return REFUSED, str(error)
         await client.mailbox.room()

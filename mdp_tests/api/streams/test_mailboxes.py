@@ -7,6 +7,7 @@ import random
 import pytest
 
 from mdp.api.streams.mailboxes import MOST_PENDING
+from mdp.api.streams.messages import Message, Pong
 from mdp.api.streams.topics import LONGEST_LOG
 from mdp_tests.api.live_service import CONFIRMED, FORMING
 from mdp_tests.api.streams.scripted import BUFFERS, CLOSED, Believer, Scene, kinds, said
@@ -206,3 +207,15 @@ def test_a_take_is_bounded_and_the_rest_comes_with_the_next(scene):
     first = mailbox.take()
     assert sum(len(one.text) for one in first) < 70_000
     assert len(first) + len(said(mailbox)) == 401
+
+
+def test_who_is_dismissed_hears_only_goodbye_however_much_it_asks(scene):
+    mailbox = scene.listen()
+    mailbox.answer(Message.of(Pong("2026-01-01T00:00:00Z")))
+    mailbox.dismiss("the key is not valid any more")
+    for number in range(3):
+        mailbox.subscribe(scene.topic(), None)
+        mailbox.answer(Message.of(Pong("2026-01-01T00:00:00Z")))
+        scene.change(number, 5.0)
+        assert (mailbox.take(), mailbox.is_empty, mailbox.closing) == ([], True, "the key is not valid any more")
+    assert not scene.topic().listeners

@@ -189,5 +189,6 @@ def test_a_key_that_is_taken_back_ends_the_streams_it_opened(tmp_path):
         while said["type"] == "heartbeat":
             said = asked.hear()
         assert (said["type"], said["reason"]) == ("closing", "the key is not valid any more")
-        with pytest.raises(WebSocketDisconnect):
+        with pytest.raises(WebSocketDisconnect) as closed:
             asked.hear()
+        assert closed.value.code == 1008, "1012 has libraries connect again"
