@@ -27,6 +27,9 @@ _PACKAGES = Path(sysconfig.get_paths()["purelib"])
 _LENT = "/opt/lent"
 """Where a container finds the packages of this environment; no image has it."""
 
+_NAMED = "/opt/named"
+"""Where the base image's ``python`` is on a machine whose own Python is called only ``python3``, as Debian's is."""
+
 _OF_THIS_MACHINE = {"LD_LIBRARY_PATH": "/usr/local/lib"}
 """Its Python looks for its library where it was built."""
 
@@ -134,6 +137,10 @@ def _prepare(root: Path) -> None:
     for name in ("passwd", "group", "shadow", "gshadow", "login.defs", "nsswitch.conf", "ld.so.cache", "hosts"):
         if (Path("/etc") / name).exists():
             shutil.copy2(Path("/etc") / name, root / "etc" / name)
+    if not (_PYTHON / "bin" / "python").exists():
+        named = root / _NAMED.strip("/") / "python"
+        named.parent.mkdir(parents=True)
+        named.symlink_to(f"/usr/local/bin/python{sys.version_info.major}.{sys.version_info.minor}")
 
 
 def _carry_out(image: Image, step: Step, context: Path, built: Mapping[str, Image]) -> None:
@@ -165,7 +172,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _run(image: Image, step: Step) -> None:
     words = step.words or ["sh", "-c", step.text]
-    inside = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}
+    inside = {"PATH": f"/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:{_NAMED}", "HOME": "/tmp"}
     inside |= _OF_THIS_MACHINE
     inside |= image.stage.environment(before=step)
     script = f'{_MOUNTED}exec env -i {_quoted(inside)} /usr/sbin/chroot . "$@"'
