@@ -28,10 +28,13 @@ from mdp_tests.support.simulator_control import Control, exchange_urls
 LAYERS = ("raw_ohlcv", "ohlcv", "ohlcv_resampled")
 _SIMULATOR, _EXCHANGES, _CODE, _VALKEY = 8790, 8791, 4000, 6379
 SIMULATOR_URL = f"http://127.0.0.1:{_SIMULATOR}"
-"""Where the simulator is for those that are on the first host."""
+BUS_URL = f"redis://127.0.0.1:{_VALKEY}/0"
+"""Where simulator and bus are for those that are on the first host."""
 
 _LAUNCH = """mutation Launch($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
   __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message } } }"""
+_TURN_ON = """mutation TurnOn($one: SensorSelector!) { startSensor(sensorSelector: $one) {
+  __typename ... on Error { message } } }"""
 _CANCEL = """mutation Cancel($id: String!) { cancelPartitionBackfill(backfillId: $id) {
   __typename ... on Error { message } } }"""
 
@@ -85,9 +88,9 @@ class Fleet:
         """The file that says where the code server is."""
         return self.folder / "workspace.yaml"
 
-    def start_worker(self, name: str) -> None:
-        """Start the worker of a host."""
-        self.workers[name].start(name, _mdp("worker"), self.environment)
+    def start_worker(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the worker of a host, with ``--live`` the one of the live run."""
+        return self.workers[name].start(name, _mdp("worker", *arguments), self.environment)
 
     def start_valkey(self) -> None:
         """Start the server of bus and queue; what it held is on disk."""
@@ -131,6 +134,12 @@ class Fleet:
         """Cancel a backfill and all its runs, as the page does."""
         said = self._graphql(_CANCEL, {"id": backfill_id})["cancelPartitionBackfill"]
         assert said["__typename"] == "CancelBackfillSuccess", said
+
+    def turn_on(self, sensor: str) -> None:
+        """Turn a sensor on, as its toggle on the page does."""
+        one = {"repositoryLocationName": "mdp", "repositoryName": "__repository__", "sensorName": sensor}
+        said = self._graphql(_TURN_ON, {"one": one})["startSensor"]
+        assert said["__typename"] == "Sensor", said
 
     def _graphql(self, text: str, variables: dict[str, Any]) -> Any:
         """Ask Dagster without its webserver."""
