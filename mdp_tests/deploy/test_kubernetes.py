@@ -6,15 +6,18 @@ That they are manifests, and Terraform's files HCL, is shown by ``test_linters``
 from __future__ import annotations
 
 import re
+import subprocess
+import tomllib
 from importlib import metadata
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from mdp.config.environment_names import ENVIRONMENTS
 from mdp.config.needs import needs
-from mdp.config.settings import load_settings
+from mdp.config.settings import PROJECT_ROOT, load_settings
 from mdp.domain.market import Exchange
 from mdp_tests.deploy.files import (
     DEPLOY,
@@ -38,6 +41,9 @@ SECRETS = {
 }
 """What mdp-secrets holds, but the password of Valkey, which is no setting."""
 
+FILLED = {"REGISTRY": "reg.example/team", "PROJECT": "some-project", "VERSION": "1.2.3", "DB_HOST": "10.0.0.5"}
+"""What the document fills in."""
+
 OURS = [(name, pod, one) for name, pod, one in containers() if one["image"] == "mdp"]
 ALL = [(name, pod, one) for name, pod, one in containers()]
 
@@ -48,6 +54,16 @@ def programs() -> set[str]:
 
 def named(values: list[tuple[str, Any, Any]]) -> dict[str, Any]:
     return {"argvalues": values, "ids": [name for name, _, _ in values]}
+
+
+def filled(text: str) -> str:
+    """Return a file or a manifest as the function in docs/deployment.md fills it."""
+    (function,) = re.findall(
+        r"^fill\(\) .*$", (PROJECT_ROOT / "docs" / "deployment.md").read_text("utf-8"), re.MULTILINE
+    )
+    done = subprocess.run(["bash", "-c", f"{function}\nfill"], input=text, env=FILLED, text=True, capture_output=True)
+    assert not done.stderr
+    return done.stdout
 
 
 def helm() -> dict[str, Any]:
@@ -132,6 +148,27 @@ def test_services_and_policies_select_pods_that_exist_by_ports_that_they_listen_
     }  # fmt: skip
 
 
+def test_what_stands_for_something_else_is_filled_in_and_nothing_beside_it():
+    # as kustomize prints a setting: its name and what is to be filled in are on one line
+    assert filled("  MDP_BIGQUERY__PROJECT: FILL_PROJECT") == "  MDP_BIGQUERY__PROJECT: some-project"
+    for path in (HELM_VALUES, *KUBERNETES.rglob("*.yaml")):
+        text = path.read_text("utf-8")
+        after = filled(text)
+        assert "FILL_" not in after, path
+        assert re.findall(r"MDP_\w+", after) == re.findall(r"MDP_\w+", text)
+    assert yaml.safe_load(filled(HELM_VALUES.read_text("utf-8")))["postgresql"]["postgresqlHost"] == "10.0.0.5"
+
+
+def test_pods_reach_every_port_of_the_exchanges():
+    named = tomllib.loads((PROJECT_ROOT / "mdp" / "config" / "endpoints.toml").read_text("utf-8"))
+    urls = [
+        urlsplit(url) for kind in named.values() for one in kind.values() for url in one.values() if url is not True
+    ]
+    (policy,) = (one for one in of_kind("NetworkPolicy") if one["metadata"]["name"] == "work")
+    (outside,) = (one for one in policy["spec"]["egress"] if one["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0"}}])
+    assert {one.port or 443 for one in urls} == {one["port"] for one in outside["ports"]}
+
+
 def test_a_request_in_flight_is_answered_before_a_pod_of_the_service_ends():
     (api,) = (one for one in of_kind("Deployment") if one["metadata"]["name"] == "api")
     pod = pod_of(api)
@@ -146,7 +183,7 @@ def test_a_request_in_flight_is_answered_before_a_pod_of_the_service_ends():
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_environment_has_all_settings_that_it_needs(name, monkeypatch, tmp_path):
-    (said,) = documents(KUBERNETES / "overlays" / name / "kustomization.yaml")
+    said = yaml.safe_load(filled((KUBERNETES / "overlays" / name / "kustomization.yaml").read_text("utf-8")))
     assert (
         said["namespace"]
         == f"mdp-{name}"
@@ -155,11 +192,13 @@ def test_an_environment_has_all_settings_that_it_needs(name, monkeypatch, tmp_pa
     (base,) = (one["data"] for one in of_kind("ConfigMap"))
     (patch,) = (one["patch"] for one in said["patches"] if one["target"]["kind"] == "ConfigMap")
     added = {one["path"].removeprefix("/data/"): one["value"] for one in yaml.safe_load(patch)}
-    given = {**base, **added, **SECRETS, "MDP_DATA_DIR": str(tmp_path), "MDP_BIGQUERY__PROJECT": "some-project"}
+    given = {**base, **added, **SECRETS, "MDP_DATA_DIR": str(tmp_path)}
     for variable, value in given.items():
         monkeypatch.setenv(variable, value)
     settings = load_settings()
     assert settings.env == name
+    assert settings.bigquery.project == "some-project"
+    assert said["images"][0]["newName"] == "reg.example/team/mdp"
     assert settings.dagster.instance == "kubernetes"
     assert not settings.live.start_feeds
     assert needs(settings, is_placed=True) == []
@@ -167,7 +206,7 @@ def test_an_environment_has_all_settings_that_it_needs(name, monkeypatch, tmp_pa
     for one in said["patches"]:
         if one["target"]["kind"] == "ServiceAccount":
             role = one["target"]["name"].removeprefix("mdp-")
-            assert f"mdp-{short}-{role}@PROJECT.iam.gserviceaccount.com" in one["patch"]
+            assert f"mdp-{short}-{role}@some-project.iam.gserviceaccount.com" in one["patch"]
     enforced = documents(KUBERNETES / "overlays" / name / "namespace.yaml")[0]["metadata"]["labels"]
     assert enforced["pod-security.kubernetes.io/enforce"] == "restricted"
 
@@ -199,7 +238,7 @@ def test_dagsters_pods_are_ours_but_for_their_command():
     (server,) = values["dagster-user-deployments"]["deployments"]
     launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
     pods = [values["dagsterWebserver"], values["dagsterDaemon"], server]
-    assert {one["image"]["repository"] for one in pods} == {"REGISTRY/mdp"}
+    assert {one["image"]["repository"] for one in pods} == {"FILL_REGISTRY/mdp"}
     assert len({one["image"]["tag"] for one in pods}) == 1
     _, pod, container = OURS[0]
     for one in (*pods, launcher):
