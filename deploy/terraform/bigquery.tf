@@ -23,7 +23,7 @@ resource "google_bigquery_dataset" "data" {
 # What is being written. What is left in it of writers that were cut off expires after a day: the program refuses one in
 # which it would not.
 resource "google_bigquery_dataset" "staging" {
-  dataset_id                  = "${local.name}_staging"
+  dataset_id                  = "${local.name}_writing"
   location                    = var.location
   description                 = "What is being written into ${local.name}"
   default_table_expiration_ms = 86400000

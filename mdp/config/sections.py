@@ -191,7 +191,7 @@ class BigQuerySettings(Strict):
         project: Google Cloud project; required when ``store`` is ``bigquery``.
         dataset: Dataset of the tables.
         staging_dataset: Dataset of what is being written; what is left in it expires after a day. None: the dataset's
-            name and ``_staging``.
+            name and ``_writing``, which no environment's own dataset is called.
         location: Region of both.
         api_endpoint: Where the REST API is, for an emulator; None: Google's.
         write_endpoint: Where the Storage Write API is, as ``host:port``, for an emulator; None: Google's.
@@ -210,6 +210,11 @@ class BigQuerySettings(Strict):
     merges_at_once: Annotated[int, Field(ge=1, le=16)] = 2
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 60
     patience_s: Annotated[float, Field(gt=0, le=3_600)] = 300
+
+    @property
+    def staging(self) -> str:
+        """Name of the dataset of what is being written."""
+        return self.staging_dataset or f"{self.dataset}_writing"
 
 
 class LiveSettings(Strict):

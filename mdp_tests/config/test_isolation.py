@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from mdp.config.endpoints import endpoints, hosts
@@ -10,6 +12,7 @@ from mdp.config.isolation import SHARED, datasets
 from mdp.config.settings import load_settings
 from mdp.domain.market import Exchange
 from mdp.errors import ConfigError
+from mdp.storage.bigquery.names import Datasets
 
 PRODUCTION = ("production-paper", "production-live")
 
@@ -105,7 +108,7 @@ def test_production_writes_to_no_emulator(name):
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-@pytest.mark.parametrize("suffix", ["", "_staging", "_snapshots"])
+@pytest.mark.parametrize("suffix", ["", "_writing", "_snapshots"])
 def test_no_environment_writes_to_the_datasets_of_another(name, suffix):
     for owner, dataset in datasets().items():
         given = {"store": "bigquery", "bigquery": {"dataset": dataset + suffix}}
@@ -118,8 +121,16 @@ def test_no_environment_writes_to_the_datasets_of_another(name, suffix):
 
 
 def test_a_staging_dataset_of_another_is_refused_too():
-    said = refused("staging", bigquery={"staging_dataset": "market_data_production_live_staging"})
+    said = refused("staging", bigquery={"staging_dataset": "market_data_production_live_writing"})
     assert said.startswith("MDP_BIGQUERY__STAGING_DATASET: expected a dataset of its own in staging")
+
+
+def test_no_two_environments_write_to_a_dataset_of_one_name():
+    names: Counter[str] = Counter()
+    for name in set(ENVIRONMENTS) - {"local-integration"}:  # which, like local-dev, has no central store of its own
+        own = Datasets.of(load_settings(env=name, bigquery={"project": "p"}).bigquery)
+        names.update((own.main, own.staging, own.snapshots))
+    assert set(names.values()) == {1}, names
 
 
 def test_a_dataset_of_ones_own_name_is_nobodys():

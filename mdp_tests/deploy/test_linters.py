@@ -161,7 +161,7 @@ def test_datasets_are_such_as_the_program_takes(terraform):
     assert one["name"].strip('"') == 'market_data_${replace(var.environment, "-", "_")}'
     assert {name: f"market_data_{name.replace('-', '_')}" for name in SHARED}.items() <= datasets().items()
     suffixes = {name: what["dataset_id"].strip('"').removeprefix("${local.name}") for name, what in found.items()}
-    assert (suffixes["staging"], suffixes["snapshots"]) == ("_staging", "_snapshots")
+    assert (suffixes["staging"], suffixes["snapshots"]) == ("_writing", "_snapshots")
 
 
 def test_accounts_may_do_no_more_than_they_must(terraform):

@@ -58,7 +58,7 @@ class Datasets:
             expected = "the Google Cloud project of the central store"
             raise ConfigError("MDP_BIGQUERY__PROJECT", got=settings.project, expected=expected)
         main = settings.dataset
-        staging = settings.staging_dataset or f"{main}_staging"
+        staging = settings.staging
         if staging == main:
             expected = "another dataset than MDP_BIGQUERY__DATASET: what it holds expires after a day"
             raise ConfigError("MDP_BIGQUERY__STAGING_DATASET", got=staging, expected=expected)

@@ -70,6 +70,6 @@ def test_staging_and_snapshots_are_datasets_beside_the_main_one():
     datasets = Datasets.of(BigQuerySettings(project="p", dataset="d"))
     assert (datasets.table("t"), datasets.staged("t"), datasets.held("t")) == (
         "p.d.t",
-        "p.d_staging.t",
+        "p.d_writing.t",
         "p.d_snapshots.t",
     )

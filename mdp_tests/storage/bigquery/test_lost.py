@@ -129,8 +129,8 @@ def test_what_is_asked_to_read_one_snapshot_does_not_grow_with_their_number(stor
         ("", {"default_table_expiration_ms": 60 * DAY_MS}, r"MDP_BIGQUERY__DATASET.*table.*60 days"),
         ("", {"default_partition_expiration_ms": 60 * DAY_MS}, r"MDP_BIGQUERY__DATASET.*partition.*60 days"),
         ("_snapshots", {"default_table_expiration_ms": 60 * DAY_MS}, r"MDP_BIGQUERY__DATASET.*_snapshots.*60 days"),
-        ("_staging", {}, r"MDP_BIGQUERY__STAGING_DATASET.*expire"),
-        ("_staging", {"location": "US", "default_table_expiration_ms": DAY_MS}, r"MDP_BIGQUERY__LOCATION.*US"),
+        ("_writing", {}, r"MDP_BIGQUERY__STAGING_DATASET.*expire"),
+        ("_writing", {"location": "US", "default_table_expiration_ms": DAY_MS}, r"MDP_BIGQUERY__LOCATION.*US"),
     ],
 )
 def test_a_dataset_that_would_lose_rows_is_refused(store, client, settings, suffix, given, said):

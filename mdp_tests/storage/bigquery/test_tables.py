@@ -25,13 +25,13 @@ def test_a_table_is_partitioned_by_month_clustered_described_and_labelled_with_i
     assert made.description
     described = {field.name: field.description for field in made.schema}
     assert described["cause"] == "Why nothing is there"
-    staging = client.get_dataset(f"{settings.project}.{settings.dataset}_staging")
+    staging = client.get_dataset(f"{settings.project}.{settings.dataset}_writing")
     assert staging.default_table_expiration_ms == 24 * 3600 * 1000
 
 
 def test_nothing_is_left_in_the_staging_dataset(store, client, settings):
     store.replace(OHLCV, DAY, rows_at(OHLCV, ["2024-12-30"]))
-    assert list(client.list_tables(f"{settings.project}.{settings.dataset}_staging")) == []
+    assert list(client.list_tables(f"{settings.project}.{settings.dataset}_writing")) == []
 
 
 def test_a_table_of_version_1_is_read_with_nulls_and_widened_by_the_next_write(store, open_another, client, settings):
