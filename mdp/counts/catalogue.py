@@ -79,7 +79,7 @@ LEVELS: dict[str, Level] = {
         Level("mdp_coverage_ratio", "Minutes present ÷ expected, when coverage was last reported.", ("market",)),
         Level(
             "mdp_missing_candles",
-            "Minutes without a candle, by cause, when coverage was last reported.",
+            "Minutes without a candle, by cause, when coverage was last reported; permanent ones are not unknown.",
             ("market", "cause"),
         ),
         Level(

@@ -148,8 +148,8 @@ def tell_coverage(reports: Sequence[MarketReport], now: datetime) -> None:
         market = str(one.market)
         if one.share is not None:
             COUNTS.set("mdp_coverage_ratio", one.share, market)
-        for cause in CAUSES:
-            COUNTS.set("mdp_missing_candles", one.total(cause), market, cause)
+        for cause, minutes in one.missing.items():
+            COUNTS.set("mdp_missing_candles", minutes, market, cause)
         COUNTS.set("mdp_partitions_not_collected", sum(failed.days for failed in one.failed), market)
     COUNTS.set("mdp_coverage_reported_timestamp_seconds", now.timestamp())
 

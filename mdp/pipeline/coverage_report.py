@@ -90,6 +90,14 @@ class MarketReport:
         return sum(int(self.days[name].sum()) for name in columns)
 
     @property
+    def missing(self) -> dict[str, int]:
+        """Missing minutes by cause; of those of ``unknown``, the ones that no more is asked for are ``permanent``."""
+        by_cause = {cause: self.total(cause) for cause in CAUSES}
+        permanent = self.total("permanent")
+        unknown = Cause.UNKNOWN.value
+        return {**by_cause, unknown: by_cause[unknown] - permanent, "permanent": permanent}
+
+    @property
     def share(self) -> float | None:
         """Present ÷ expected; None when nothing is known."""
         return self.total("present") / self.total("expected") if len(self.days) else None

@@ -7,7 +7,8 @@ import io
 
 from PIL import Image
 
-from mdp.defs.metadata import coverage_metadata
+from mdp.counts.counting import COUNTS
+from mdp.defs.metadata import coverage_metadata, tell_coverage
 from mdp.pipeline.failed_days import FailedDays
 from mdp_tests.pipeline.test_heat_map import OTHER, report
 from mdp_tests.support.builders import MARKET, NOW, window
@@ -30,6 +31,14 @@ def test_the_sums_of_each_market_stand_beside_a_picture_of_its_days():
     assert head == "![coverage by market and day](data:image/png;"
     with Image.open(io.BytesIO(base64.b64decode(body.removesuffix(")")))) as picture:
         assert (picture.format, picture.width) == ("PNG", 1040)
+
+
+def test_prometheus_is_told_apart_what_is_unknown_and_what_nobody_can_give_any_more():
+    COUNTS.take()
+    tell_coverage([report({}, {"unknown": 40, "permanent": 30, "exchange_outage": 5})], NOW)
+    told = COUNTS.take().levels
+    causes = ("unknown", "permanent", "exchange_outage", "unfetched")
+    assert [told["mdp_missing_candles", str(MARKET), cause] for cause in causes] == [10, 30, 5, 0]
 
 
 def test_where_nothing_is_known_there_is_no_picture():

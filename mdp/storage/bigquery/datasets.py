@@ -56,8 +56,9 @@ def _require_fit(jobs: Jobs, found: bigquery.Dataset, *, is_staging: bool) -> No
     if is_staging:
         if not found.default_table_expiration_ms:
             expected = (
-                "a dataset whose tables expire by default, for what is left of writes that were cut off: another one or, "
-                f"where nothing else is in this one, run `bq update --default_table_expiration 86400 {jobs.datasets.project}:{found.dataset_id}`"
+                "a dataset whose tables expire by default, for what is left of writes that were cut off: another "
+                "one or, where nothing else is kept in this one, run "
+                f"`bq update --default_table_expiration 86400 {jobs.datasets.project}:{found.dataset_id}`"
             )
             raise ConfigError(_STAGING, got=full, expected=expected)
         return
