@@ -40,7 +40,9 @@ from mdp.api.surroundings import Around, Surroundings
 from mdp.domain.interval import Interval, format_time
 from mdp.domain.market import Market
 from mdp.domain.timeframe import Timeframe
-from mdp.pipeline.snapshots import manifest_of
+from mdp.pipeline.manifests import Manifest
+from mdp.pipeline.snapshots import manifest_of, require_held
+from mdp.ports import DVOL, OHLCV, Slice
 from mdp.reading.pages import Page, Wanted, read_page
 from mdp.reading.view import view_of
 
@@ -191,7 +193,10 @@ async def answer(request: Request, around: Surroundings, asked: Asked, format_: 
 def _read_and_answer(request: Request, around: Surroundings, asked: Asked, format_: Format) -> Response:
     window_of(asked.start, asked.end, present_end())  # what is wrong with it is told before a snapshot is looked for
     snapshot = _snapshot(around, asked.snapshot)
-    window = window_of(asked.start, asked.end, present_end() if snapshot is None else snapshot.end)
+    window = window_of(asked.start, asked.end, present_end() if snapshot is None else snapshot.manifest.end)
+    if snapshot is not None:  # of the whole window, not of a page that somebody comes to later
+        table = DVOL if asked.market.is_volatility_index else OHLCV
+        require_held(snapshot.manifest, table, Slice(asked.market, (asked.timeframe,), window))
     question = _question(asked, window, snapshot)
     rest = window
     if asked.cursor is not None:
@@ -200,7 +205,7 @@ def _read_and_answer(request: Request, around: Surroundings, asked: Asked, forma
         rest = Interval(cursor.after + datetime.resolution, cursor.end)
     # Taken before storage is read: what leaves the buffer meanwhile is stored.
     buffer = around.mirror.find(asked.market, asked.timeframe)
-    view = view_of(around.store, as_of=asked.as_of, snapshot=None if snapshot is None else snapshot.name)
+    view = view_of(around.store, as_of=asked.as_of, snapshot=None if snapshot is None else snapshot.manifest.name)
     wanted = Wanted(asked.market, asked.timeframe, rest, asked.limit, asked.cursor is None)
     page = read_page(view, wanted, buffer)
     following = None
@@ -211,11 +216,9 @@ def _read_and_answer(request: Request, around: Surroundings, asked: Asked, forma
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """A snapshot that is asked for: name, identity, where it ends, and whether the question names its identity."""
+    """A snapshot that is asked for: what it holds, and whether the question names its identity."""
 
-    name: str
-    id: str
-    end: datetime
+    manifest: Manifest
     is_pinned: bool
 
 
@@ -226,7 +229,7 @@ def _snapshot(around: Surroundings, text: str | None) -> _Snapshot | None:
     manifest = manifest_of(around.store, name)
     if at and (len(pinned) < _SHORTEST_ID or not manifest.id.startswith(pinned)):
         raise wrong_parameter("snapshot", text, f"{name}@{manifest.id[:_SHORTEST_ID]}, which is its id now")
-    return _Snapshot(name, manifest.id, manifest.end, bool(at))
+    return _Snapshot(manifest, bool(at))
 
 
 _SHORTEST_ID = 12
@@ -236,7 +239,7 @@ def _question(asked: Asked, window: Interval, snapshot: _Snapshot | None) -> str
     """All that must be the same for a cursor to be of use; an end that was not given is in the cursor."""
     end = "now" if asked.end is None else format_time(window.end)
     as_of = "" if asked.as_of is None else format_time(asked.as_of)
-    held = "" if snapshot is None else f"{snapshot.name}@{snapshot.id}"
+    held = "" if snapshot is None else f"{snapshot.manifest.name}@{snapshot.manifest.id}"
     return "\n".join([str(asked.market), asked.timeframe, format_time(window.start), end, held, as_of])
 
 

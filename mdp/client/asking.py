@@ -67,7 +67,7 @@ def history(
         )
     parameters = (
         ("timeframe", length.value),
-        *_bounds(window),
+        *_bounds(window, is_open=end is None and snapshot is not None),
         *(() if snapshot is None else (("snapshot", snapshot),)),
         *(() if as_of is None else (("as_of", as_moment("as_of", as_of)),)),
         *(() if page_rows is None else (("limit", str(page_rows)),)),
@@ -81,7 +81,7 @@ def dvol(currency: str, start: Moment, end: Moment | None, *, snapshot: str | No
     """The volatility index by the minute, page by page."""
     window = as_window(start, end)
     parameters = (
-        *_bounds(window),
+        *_bounds(window, is_open=end is None and snapshot is not None),
         *(() if snapshot is None else (("snapshot", snapshot),)),
         *(() if as_of is None else (("as_of", as_moment("as_of", as_of)),)),
     )
@@ -198,8 +198,10 @@ def _some_bounds(start: Moment | None, end: Moment | None) -> Parameters:
     return tuple((name, as_moment(name, moment)) for name, moment in given if moment is not None)
 
 
-def _bounds(window: Interval) -> Parameters:
-    return ("start", format_time(window.start)), ("end", format_time(window.end))
+def _bounds(window: Interval, *, is_open: bool = False) -> Parameters:
+    """What says the window; without an end where the service knows it: that of a snapshot."""
+    end = () if is_open else (("end", format_time(window.end)),)
+    return ("start", format_time(window.start)), *end
 
 
 def _read_generation(reply: Reply) -> Generation:

@@ -95,7 +95,7 @@ class Client:
             market: Such as ``binance:BTC-USDT``.
             timeframe: ``1m``, ``5m``, ``15m``, ``1h``, ``4h`` or ``1d``.
             start: First open time.
-            end: Exclusive; None: now.
+            end: Exclusive; None: now, or where the snapshot ends.
             snapshot: Name of a snapshot to read from, so that the same call gives the same rows for ever; ``NAME@ID``
                 is refused once the name means another one.
             as_of: Read what was stored then.

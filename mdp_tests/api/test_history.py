@@ -191,6 +191,8 @@ def test_a_snapshot_is_read_by_its_name_and_kept_for_ever_by_its_id(client, snap
     refused(get(client, snapshot="held", timeframe="1h"), 400, "timeframe")
     refused(get(client, snapshot="held", as_of="2026-01-01"), 400, "as_of")
     refused(get(client, snapshot="held", end="2025-01-01"), 400, "end")
+    first = refused(get(client, snapshot="held", end="2025-06-01", limit=10), 400, "end")
+    assert first["got"] == "2025-06-01T00:00:00Z", "before the first page, not at the last one that there is"
     until_its_end = client.get(URL, params={"timeframe": "1m", "start": "2024-12-30T23:50Z", "snapshot": "held"})
     assert (len(until_its_end.json()["rows"]), until_its_end.json()["end"]) == (10, "2024-12-31T00:00:00Z")
     assert get(client, snapshot="none").status_code == 404

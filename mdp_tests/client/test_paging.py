@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from mdp.client import ApiError, BadAnswer, Unreachable
+from mdp.client.asking import dvol, history
 from mdp.client.paging import next_link
 from mdp.client.quality import day_schema, gap_schema
 from mdp.domain.candles import CANDLE_SCHEMA
@@ -42,6 +43,14 @@ def test_pages_are_joined_in_order_and_the_window_is_said_as_asked():
         "as_of": "2025-01-01T00:00:00Z",
     }  # fmt: skip
     assert [str(request.url.copy_with(query=None)) for request in asked] == [f"http://127.0.0.1:8000{PATH}"] * 3
+
+
+def test_an_end_that_is_not_given_is_now_and_of_a_snapshot_its_own():
+    for snapshot, is_said in ((None, True), ("q1", False)):
+        candles = history(*HOUR[:3], None, snapshot=snapshot, as_of=None, page_rows=None)
+        index = dvol("BTC", HOUR[2], None, snapshot=snapshot, as_of=None)
+        for asked in (candles, index):
+            assert ("end" in dict(asked.question.parameters)) is is_said
 
 
 def test_pages_come_one_by_one_to_whoever_wants_them_so():

@@ -57,6 +57,7 @@ def test_a_snapshot_and_the_past_are_read_by_name_and_time(client):
     assert summary.rows == sum(part.rows for part in manifest.parts)
     pinned = f"{SNAPSHOT}@{manifest.id[:12]}"
     assert client.history(BTC, "1m", *DAYS, snapshot=pinned).equals(minutes())
+    assert client.history(BTC, "1m", DAYS[0], snapshot=SNAPSHOT).equals(minutes()), "to where the snapshot ends"
     assert client.history(BTC, "1m", *DAYS, as_of=at("2025-06-01")).schema == CANDLE_SCHEMA
     with pytest.raises(NotFound, match="q2"):
         client.history(BTC, "1m", *DAYS, snapshot="q2")
