@@ -44,7 +44,10 @@ def run_up() -> int:
     """
     settings = load_settings()
     if not settings.simulated:
-        raise ConfigError("MDP_ENV", got=settings.env, expected="an environment with simulated exchanges for `mdp up`")
+        expected = (
+            "true, as in local-dev: `mdp up` starts simulated exchanges (docs/environments.md tells of real ones)"
+        )
+        raise ConfigError("MDP_SIMULATED", got=False, expected=expected)
     console = Console()
     # SIGTERM ends like Ctrl-C, through the same finally blocks; SIGINT too when a shell started us with it ignored.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -48,6 +48,14 @@ def run(monkeypatch, capfd):
 
 
 @pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("setting", [("MDP_SIMULATED", "false"), ("MDP_ENV", "central-dev")])
+def test_up_without_simulated_exchanges_names_the_setting_that_says_so(run, monkeypatch, setting):
+    monkeypatch.setenv(*setting)
+    code, _, err = run("up")
+    assert (code, err.partition(", as in")[0]) == (2, "mdp: MDP_SIMULATED: expected true")
+
+
+@pytest.mark.usefixtures("lake")
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_verifying_where_no_file_is_stored_says_that_nothing_was_verified(run, form):
     code, out, err = run("verify-archives", *form)

@@ -144,6 +144,23 @@ def test_a_bus_that_may_throw_things_away_is_named(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+def test_a_service_without_feeds_answers_and_says_what_it_waits_for(tmp_path):
+    port = free_port(0)
+    url = f"http://127.0.0.1:{port}"
+    assert services.look_at_page("service", f"{url}/readyz").verdict is Verdict.FAILED, "nobody listens"
+    serving = Workplace(tmp_path, url).start("serve", "--host", "127.0.0.1", "--port", str(port))
+    try:
+        deadline = time.monotonic() + 60
+        while (found := services.look_at_page("service", f"{url}/readyz")).verdict is Verdict.FAILED:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+    finally:
+        serving.terminate()
+        serving.wait()
+    assert found.verdict is Verdict.WARNING
+    assert "no buffer was read yet" in found.seen
+
+
 def test_the_command_tells_of_everything_and_fails_where_an_exchange_does_not_let_us_in(tmp_path):
     with running_simulator("--now", "2025-01-09T00:00:00Z") as simulator:
         place = Workplace(tmp_path, simulator.url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -164,6 +164,25 @@ def test_a_cell_of_the_map_tells_the_gaps_of_its_day_and_leads_to_dagster(browse
         page.locator("#map").focus()
         page.keyboard.press("Enter")
         panel.get_by_text("Gaps: 1, 17 minutes").wait_for()
+        assert page.wrong == []
+
+
+def test_the_month_that_goes_on_is_told_of_as_far_as_it_is_over(browser, stage):
+    with opened(browser, stage) as page:
+        month = (stage.keeper.until - timedelta(days=1)).date().replace(day=1).isoformat()
+        page.evaluate(
+            """async (month) => {
+                const main = document.querySelector('script[src$="/main.js"]').src;
+                const { DayPanel } = await import(main.replace("main.js", "day-panel.js"));
+                await new DayPanel(() => {}, null).open("binance:BTC-USDT", month, "month");
+            }""",
+            month,
+        )
+        panel = page.locator("#day")
+        panel.locator("code").wait_for()
+        assert "ingested_at" not in panel.text_content(), "when a candle came is nothing that an exchange changed"
+        over = datetime.now(UTC).date().isoformat()
+        assert page.evaluate("() => document.querySelector('#day code').textContent").split("--end ")[1] <= over
         assert page.wrong == []
 
 

@@ -100,19 +100,26 @@ def look_at_pages(settings: Settings) -> list[Finding]:
     services = read_services(settings)
     dagster = settings.api.dagster_url or (services.ui_url if services else None)
     api = services.api_url if services else None
-    findings = []
-    for name, url in (("dagster's page", dagster and f"{dagster}/server_info"), ("service", api and f"{api}/readyz")):
-        if url is None:
-            findings.append(well(name, "not started by `mdp up`; elsewhere it was not looked for"))
-            continue
-        try:
-            status = httpx.get(url, timeout=5, trust_env=False).status_code
-        except httpx.HTTPError as error:
-            findings.append(ill(name, f"{masked(url)}: {type(error).__name__}", "start it, or mend its address"))
-        else:
-            fine = status == httpx.codes.OK
-            findings.append(well(name, url) if fine else ill(name, f"{masked(url)}: {status}", "look into its log"))
-    return findings
+    return [
+        look_at_page("dagster's page", dagster and f"{dagster}/server_info"),
+        look_at_page("service", api and f"{api}/readyz"),
+    ]
+
+
+def look_at_page(name: str, url: str | None) -> Finding:
+    """Does it answer? One that says that it is not ready yet, and why, does: it waits for something else."""
+    if url is None:
+        return well(name, "not started by `mdp up`; elsewhere it was not looked for")
+    try:
+        answer = httpx.get(url, timeout=5, trust_env=False)
+    except httpx.HTTPError as error:
+        return ill(name, f"{masked(url)}: {type(error).__name__}", "start it, or mend its address")
+    if answer.status_code == httpx.codes.OK:
+        return well(name, url)
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and "json" in answer.headers.get("content-type", ""):
+        reasons = "; ".join(answer.json().get("reasons", []))
+        return odd(name, f"{url}: {reasons}", "turn live_sensor on in Dagster, or `mdp feed`, where buffers are wanted")
+    return ill(name, f"{masked(url)}: {answer.status_code}", "look into its log")
 
 
 def look_at_feeds(settings: Settings) -> list[Finding]:

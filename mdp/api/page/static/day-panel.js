@@ -47,7 +47,7 @@ export class DayPanel {
 
   async #contents(market, day, unit, signal) {
     const start = seconds(`${day}T00:00:00Z`);
-    const end = unit === "day" ? start + DAY : Date.UTC(Number(day.slice(0, 4)), Number(day.slice(5, 7)), 1) / 1000;
+    const end = unit === "day" ? start + DAY : endOfMonth(day);
     const { exchange, symbol } = parts(market);
     const path = `/api/v1/market-data/${exchange}/${symbol}`;
     const query = { start: isoTime(start), end: isoTime(end) };
@@ -72,6 +72,10 @@ export class DayPanel {
     return make("a", { href: address, target: "_blank", rel: "noreferrer" }, "This partition in Dagster ↗");
   }
 }
+
+/** @param {string} day @returns {number} where its month ends or, while it goes on, today begins */
+const endOfMonth = (day) => Math.min(
+  Date.UTC(Number(day.slice(0, 4)), Number(day.slice(5, 7)), 1) / 1000, Math.floor(Date.now() / 1000 / DAY) * DAY);
 
 const advice = (market, start, end) =>
   `mdp backfill -m ${market} --start ${isoTime(start).slice(0, 10)} --end ${isoTime(end).slice(0, 10)}`;
@@ -103,7 +107,7 @@ const more = (rows) => (rows.length > SHOWN
 /** @param {Object<string, any>} revision @returns {string} each value that changed, old and new */
 function changed(revision) {
   const names = Object.keys(revision).filter((key) => key.startsWith("old_")).map((key) => key.slice(4));
-  const said = names.filter((name) => revision[`old_${name}`] !== revision[`new_${name}`])
+  const said = names.filter((name) => `new_${name}` in revision && revision[`old_${name}`] !== revision[`new_${name}`])
     .map((name) => `${name} ${revision[`old_${name}`] ?? "–"} → ${revision[`new_${name}`] ?? "–"}`);
   return said.join(", ") || "–";
 }
